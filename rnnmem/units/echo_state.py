@@ -1,0 +1,130 @@
+"""The echo-state (leaky integrator) unit with dense weights.
+
+h' = (1 - leak) h + leak * act(W_ih x + W_hh h + b)
+
+Source: Jaeger, Lukosevicius, Popovici and Siewert, 2007.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rnnmem.errors import expected
+from rnnmem.units.rnn import preactivation
+from rnnmem.units.unit import Unit, Weights
+
+
+def step_tanh(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    h = state[0]
+    return ((1 - w.leak) * h + w.leak * torch.tanh(preactivation(w, x, h))).unsqueeze(0)
+
+
+def step_identity(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    h = state[0]
+    return ((1 - w.leak) * h + w.leak * preactivation(w, x, h)).unsqueeze(0)
+
+
+ECHO_TANH = Unit("echo_tanh", gates=1, state_parts=("h",), step=step_tanh, flops=4)
+ECHO_IDENTITY = Unit("echo_identity", gates=1, state_parts=("h",), step=step_identity, flops=3)
+BY_ACTIVATION = {"tanh": ECHO_TANH, "identity": ECHO_IDENTITY}
+
+
+class EchoState(nn.Module):
+    """A reservoir: h' = (1 - leak) h + leak * act(W_ih x + W_hh h + b).
+
+    The weights are fixed (`requires_grad=False`) until you ask otherwise with `.requires_grad_()`.
+
+    Args:
+        weight_ih: input weights [H, I].
+        weight_hh: recurrent weights [H, H].
+        bias: [H], or None for zero.
+        leak: leak rate in (0, 1]; 1 forgets nothing of the update.
+        activation: "tanh" or "identity" (a linear reservoir).
+
+    Raises:
+        RnnMemError: a weight of a wrong rank, size or dtype, a leak outside (0, 1], an unknown activation.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> unit = rnnmem.units.EchoState(torch.ones(2, 1), 0.5 * torch.eye(2), leak=0.5)
+        >>> output, h = unit(torch.zeros(7, 3, 1))
+        >>> output.shape, h.shape
+        (torch.Size([7, 3, 2]), torch.Size([3, 2]))
+    """
+
+    def __init__(
+        self,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor | None = None,
+        *,
+        leak: float = 1.0,
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        check_weights(weight_ih, weight_hh, bias)
+        if isinstance(leak, bool) or not isinstance(leak, (int, float)) or not 0 < leak <= 1:
+            raise expected("leak", "a number in (0, 1]", repr(leak))
+        if not isinstance(activation, str) or activation not in BY_ACTIVATION:
+            raise expected("activation", " or ".join(map(repr, BY_ACTIVATION)), repr(activation))
+        self.weight_ih = nn.Parameter(weight_ih.detach(), requires_grad=False)
+        self.weight_hh = nn.Parameter(weight_hh.detach(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.leak = float(leak)
+        self.activation = activation
+
+    @property
+    def unit(self) -> Unit:
+        return BY_ACTIVATION[self.activation]
+
+    @property
+    def weights(self) -> Weights:
+        """The weights as every backend takes them."""
+        zero = self.weight_hh.new_zeros(self.weight_hh.shape[0])
+        bias = zero if self.bias is None else self.bias
+        return Weights(self.weight_ih, self.weight_hh, bias, zero, self.leak)
+
+    def init_state(self, batch: int) -> Tensor:
+        """The state before the first step: zeros [B, H]."""
+        return self.weight_hh.new_zeros(batch, self.weight_hh.shape[0])
+
+    def step(self, x_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: x_t [B, I] and state [B, H] to (output [B, H], state [B, H])."""
+        h = self.unit.step(self.weights, x_t, state.unsqueeze(0))[0]
+        return h, h
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Runs inputs [T, B, I] to (outputs [T, B, H], last state [B, H])."""
+        state = self.init_state(inputs.shape[1]) if state is None else state
+        outputs = []
+        for x_t in inputs:
+            output, state = self.step(x_t, state)
+            outputs.append(output)
+        return torch.stack(outputs) if outputs else inputs.new_empty(0, *state.shape), state
+
+    def extra_repr(self) -> str:
+        hidden, size = self.weight_ih.shape
+        return f"{size}, {hidden}, leak={self.leak}, activation={self.activation!r}"
+
+
+def check_weights(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None) -> None:
+    for name, value, rank in (("weight_ih", weight_ih, 2), ("weight_hh", weight_hh, 2), ("bias", bias, 1)):
+        if name == "bias" and value is None:
+            continue
+        if not isinstance(value, Tensor):
+            raise expected(name, "a Tensor", type(value).__name__)
+        if value.dtype not in (torch.float32, torch.float64):
+            raise expected(name, "float32 or float64", value.dtype)
+        if value.dim() != rank or 0 in value.shape:
+            raise expected(name, f"a non-empty tensor of rank {rank}", f"shape {tuple(value.shape)}")
+        if value.dtype != weight_ih.dtype or value.device != weight_ih.device:
+            wanted = f"{weight_ih.dtype} on {weight_ih.device} like weight_ih"
+            raise expected(name, wanted, f"{value.dtype} on {value.device}")
+        if not bool(torch.isfinite(value).all()):
+            raise expected(name, "finite numbers", "NaN or Inf")
+    hidden = weight_ih.shape[0]
+    if weight_hh.shape != (hidden, hidden):
+        raise expected("weight_hh", f"shape ({hidden}, {hidden})", tuple(weight_hh.shape))
+    if bias is not None and bias.shape != (hidden,):
+        raise expected("bias", f"shape ({hidden},)", tuple(bias.shape))

@@ -1,0 +1,29 @@
+"""The gated recurrent unit, gates in torch.nn's order r, z, n.
+
+r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
+z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+h' = (1 - z) * n + z * h
+
+Source: Cho et al., 2014, in the variant of torch.nn.GRU (the reset gate acts after the product).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnmem.units.unit import Unit, Weights
+
+
+def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    h = state[0]
+    x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
+    h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
+    r = torch.sigmoid(x_r + h_r)
+    z = torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    return (n + z * (h - n)).unsqueeze(0)
+
+
+GRU = Unit("gru", gates=3, state_parts=("h",), step=step, flops=10)

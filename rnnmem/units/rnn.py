@@ -1,0 +1,29 @@
+"""The vanilla (Elman) recurrent unit, with tanh or relu.
+
+h' = act(W_ih x + b_ih + W_hh h + b_hh)
+
+Source: Elman, "Finding structure in time", 1990; torch.nn.RNN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnmem.units.unit import Unit, Weights
+
+
+def preactivation(w: Weights, x: Tensor, h: Tensor) -> Tensor:
+    return x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh
+
+
+def step_tanh(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    return torch.tanh(preactivation(w, x, state[0])).unsqueeze(0)
+
+
+def step_relu(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    return torch.relu(preactivation(w, x, state[0])).unsqueeze(0)
+
+
+RNN_TANH = Unit("rnn_tanh", gates=1, state_parts=("h",), step=step_tanh, flops=1)
+RNN_RELU = Unit("rnn_relu", gates=1, state_parts=("h",), step=step_relu, flops=1)

@@ -1,0 +1,57 @@
+"""What a recurrent unit is: a name, its sizes and one step through time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one layer, gates stacked in the order torch.nn uses.
+
+    Attributes:
+        ih: input weights [G*H, I].
+        hh: recurrent weights [G*H, H].
+        bias_ih: input-side bias [G*H].
+        bias_hh: recurrent-side bias [G*H] (apart, because a GRU gates it).
+        leak: leak rate in (0, 1]; 1 for units that have none.
+    """
+
+    ih: Tensor
+    hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
+    leak: float = 1.0
+
+    @property
+    def input_size(self) -> int:
+        return self.ih.shape[1]
+
+    @property
+    def hidden_size(self) -> int:
+        return self.hh.shape[1]
+
+
+Step = Callable[[Weights, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A recurrent unit.
+
+    Attributes:
+        name: its key in `rnnmem.units.UNITS` and in every backend's table.
+        gates: G, how many [H] blocks its weights stack.
+        state_parts: what it carries from step to step; the first part is its output.
+        step: `(weights, x [B, I], state [S, B, H]) -> state [S, B, H]`, plain torch.
+        flops: floating-point operations a step beyond the matrix products, per hidden unit.
+    """
+
+    name: str
+    gates: int
+    state_parts: tuple[str, ...]
+    step: Step = field(repr=False)
+    flops: int

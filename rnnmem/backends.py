@@ -1,0 +1,101 @@
+"""Which backend runs which unit: the dispatch tables.
+
+A new backend takes one line in `BACKENDS`, a new unit one in each backend's tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rnnmem.errors import expected
+from rnnmem.network import Network, ObjectNetwork
+from rnnmem.reference import ReferenceScan
+from rnnmem.scan import Scan
+from rnnmem.units import UNITS, Unit, Weights
+
+DENSE_UNITS = ("rnn_tanh", "rnn_relu", "gru", "lstm", "echo_tanh", "echo_identity")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A seat in the table.
+
+    Attributes:
+        name: as in `assess(backend=...)`.
+        units: the units it has; empty while the backend is not built.
+        devices: torch device types it runs on.
+        make: binds a layer: `(unit, weights, embedding or None) -> Scan`.
+        missing: one line on why it cannot run here, or None.
+    """
+
+    name: str
+    units: tuple[str, ...]
+    devices: tuple[str, ...]
+    make: Callable[[Unit, Weights, Tensor | None], Scan]
+    missing: Callable[[], str | None]
+
+
+def make_cpu(unit: Unit, weights: Weights, embedding: Tensor | None) -> Scan:
+    from rnnmem.ops import CpuScan
+
+    return CpuScan(unit, weights, embedding)
+
+
+def cpu_missing() -> str | None:
+    from rnnmem.ops import missing
+
+    return missing()
+
+
+def make_nothing(unit: Unit, weights: Weights, embedding: Tensor | None) -> Scan:
+    raise expected("backend", "one that is built", "one that is not")
+
+
+def not_built() -> str | None:
+    return "not built yet"
+
+
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend("reference", tuple(UNITS), ("cpu", "cuda"), ReferenceScan, lambda: None),
+        Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing),
+        Backend("triton", (), ("cuda",), make_nothing, not_built),
+        Backend("cuda", (), ("cuda",), make_nothing, not_built),
+    )
+}
+PREFERENCE = ("cpu", "reference")
+
+
+def choose_backend(name: str, network: Network | ObjectNetwork) -> str:
+    """The name of the backend that will run.
+
+    Raises:
+        RnnMemError: an unknown backend, or one that cannot run this network here; nothing falls back in silence.
+    """
+    if not isinstance(name, str) or name not in (*BACKENDS, "auto"):
+        raise expected("backend", ", ".join(map(repr, (*BACKENDS, "auto"))), repr(name))
+    if name != "auto":
+        why = refusal(BACKENDS[name], network)
+        if why:
+            raise expected("backend", "one that can run this network here", f"{name!r}: {why}")
+        return name
+    return next(each for each in PREFERENCE if refusal(BACKENDS[each], network) is None)
+
+
+def refusal(backend: Backend, network: Network | ObjectNetwork) -> str | None:
+    """Why a backend cannot run a network, or None."""
+    missing = backend.missing()
+    if missing:
+        return missing
+    if isinstance(network, ObjectNetwork):
+        return None if backend.name == "reference" else "a user's object runs on 'reference' only"
+    for layer in network.layers:
+        if layer.unit.name not in backend.units:
+            return f"it has no {layer.unit.name}"
+    if network.device.type not in backend.devices:
+        return f"it does not run on {network.device.type}"
+    return None

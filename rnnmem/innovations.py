@@ -1,0 +1,153 @@
+"""What a token adds to an affine prediction from the tokens after it: the targets of own retention.
+
+beta_tau(t) = e_{t-tau} - (affine prediction from e_{t-tau+1}, ..., e_{t-tau+m}),  m = min(tau, p)
+
+One predictor an order m, fitted on the fit rows of lag m by the same ridge as the recall maps; all lags from
+p on share the predictor of order p. It depends on the tokens alone and is the same for every unit.
+
+Source: this project (DESIGN of own retention); innovations as in time-series analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import Chunk
+from rnnmem.ridge import RidgeSystem
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts a token's vector from the m newer ones, nearest first.
+
+    Attributes:
+        weight: [d, m*d].
+        bias: [d].
+        newer: covariance of the m newer tokens [m*d, m*d].
+        innovation: covariance of what is left [d, d].
+        rows: rows that it was fitted on.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    newer: Tensor
+    innovation: Tensor
+    rows: float
+
+    @property
+    def order(self) -> int:
+        return self.weight.shape[1] // len(self.bias)
+
+
+@dataclass(frozen=True)
+class Innovations:
+    """The predictors of orders 0 ... p, and where each lag finds its own."""
+
+    predictors: tuple[Predictor, ...]
+
+    @property
+    def order(self) -> int:
+        return len(self.predictors) - 1
+
+    def order_of(self, lag: int) -> int:
+        """The order that lag `lag` is predicted with; order n is the n-th kind of target."""
+        return min(lag, self.order)
+
+    def targets(self, vectors: Tensor) -> Tensor:
+        """All kinds of target [p + 1, N, B, d] from vectors [N, B, d].
+
+        Kind m at position s is e_s less its prediction from e_{s+1}, ..., e_{s+m}; the last m positions of
+        kind m have no newer tokens yet and hold e_s; no lag reads them.
+        """
+        kinds = vectors.expand(len(self.predictors), *vectors.shape).clone()
+        for m, predictor in enumerate(self.predictors):
+            positions = len(vectors) - m
+            if m and positions > 0:
+                newer = torch.cat([vectors[i : i + positions] for i in range(1, m + 1)], dim=-1)
+                weight, bias = predictor.weight.to(vectors), predictor.bias.to(vectors)
+                kinds[m, :positions] -= newer @ weight.T + bias
+        return kinds
+
+
+class InnovationMoments:
+    """Second moments of windows (e_{t-p}, ..., e_t), newest last, over the fit rows.
+
+    Where lags have rows of their own (`by_lag`), rows of age m < p add to the orders up to m only.
+    """
+
+    def __init__(self, order: int, dimension: int, first_age: int, by_lag: bool, device: torch.device) -> None:
+        self.order, self.dimension = order, dimension
+        self.first_age, self.by_lag = first_age, by_lag
+        self.pilot: Tensor | None = None
+        sizes = range(order + 1) if by_lag else (order,)
+        self.count = {m: 0 for m in sizes}
+        width = {m: (m + 1) * dimension for m in sizes}
+        self.sum = {m: torch.zeros(width[m], dtype=torch.float64, device=device) for m in sizes}
+        self.square = {m: torch.zeros(width[m], width[m], dtype=torch.float64, device=device) for m in sizes}
+
+    def add(self, chunk: Chunk) -> None:
+        if self.pilot is None:
+            self.pilot = chunk.lagged(0).flatten(0, 1).mean(dim=0).double()
+        for m in self.count:
+            if m < self.order:
+                mask = chunk.age == m
+            else:
+                mask = chunk.age >= (m if self.by_lag else self.first_age)
+            if not bool(mask.any()):
+                continue
+            window = torch.cat([chunk.lagged(lag)[mask].double() - self.pilot for lag in range(m + 1)], dim=1)
+            self.count[m] += len(window)
+            self.sum[m] += window.sum(dim=0)
+            self.square[m] += window.T @ window
+
+    def fit(self, ridge: float) -> Innovations:
+        """The predictors of all orders."""
+        assert self.pilot is not None
+        d, pilot = self.dimension, self.pilot
+        predictors: list[Predictor] = []
+        count, total, square = 0, 0.0, 0.0
+        for m in range(self.order, -1, -1):
+            width = (m + 1) * d
+            if isinstance(total, Tensor) and isinstance(square, Tensor):
+                total, square = total[:width], square[:width, :width]
+            if m in self.count:
+                count = count + self.count[m]
+                total, square = total + self.sum[m], square + self.square[m]
+            assert isinstance(total, Tensor) and isinstance(square, Tensor)
+            mean = total / max(count, 1)
+            covariance = square / max(count, 1) - mean.outer(mean)
+            predictors.append(self.predictor(m, mean, covariance, ridge, count, pilot))
+        return Innovations(tuple(reversed(predictors)))
+
+    def predictor(
+        self, m: int, mean: Tensor, covariance: Tensor, ridge: float, count: int, pilot: Tensor
+    ) -> Predictor:
+        """Solves order m from windows (e_t, ..., e_{t-m}): the oldest from the others."""
+        d = self.dimension
+        # The window stores lag 0 first; nearest first to the target is lag m-1 down to 0.
+        order = torch.cat([torch.arange(lag * d, (lag + 1) * d) for lag in range(m - 1, -1, -1)] or [mean.new_empty(0, dtype=torch.int64)])
+        oldest = slice(m * d, (m + 1) * d)
+        if m == 0:
+            empty = mean.new_zeros(d, 0)
+            zero = torch.zeros_like(pilot)
+            return Predictor(empty, zero, mean.new_zeros(0, 0), covariance, count)
+        newer = covariance[order][:, order]
+        cross = covariance[order][:, oldest]
+        weight = RidgeSystem(mean[order], newer, ridge).solve(cross)
+        bias = mean[oldest] + pilot - weight @ (mean[order] + pilot.repeat(m))
+        left = covariance[oldest, oldest] - weight @ cross - cross.T @ weight.T + weight @ newer @ weight.T
+        return Predictor(weight, bias, newer, left, count)
+
+
+def allowed_order(order: int, dimension: int, rows: int) -> int:
+    """The order lowered until order * d is at most a tenth of the fit rows."""
+    return min(order, rows // (10 * dimension))
+
+
+def lags_by_order(lags: Sequence[int], order: int) -> list[int]:
+    """Kind of innovation of each lag."""
+    return [min(lag, order) for lag in lags]

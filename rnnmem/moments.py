@@ -1,0 +1,153 @@
+"""Streaming second moments of features with lagged targets, float64, never a trajectory.
+
+Every sum is of values shifted by a fixed pilot (about their mean), so that a large mean costs no digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rnnmem.ridge import RidgeSystem
+
+GROUP_COLUMNS = 512
+
+
+class Rows:
+    """Which rows count for which lag.
+
+    With `split="time"` all lags share their rows, those of age max(washout, max lag) and more. With
+    `split="streams"` the rows of lag k are those of age `lags[k]` and more; moments are then kept by bands
+    of age, from one lag to the next, and summed from the oldest band down.
+
+    Attributes:
+        min_age: [K], the age from which a row counts for lag k.
+        band_start: first age of each band [S]; one band when all lags share their rows.
+        band: which band lag k starts at [K].
+    """
+
+    def __init__(self, lags: Tensor, split: str, washout: int) -> None:
+        if split == "time":
+            first = max(washout, int(lags[-1]))
+            self.min_age = torch.full_like(lags, first)
+            self.band_start = [first]
+            self.band = [0] * len(lags)
+        else:
+            self.min_age = lags.clone()
+            self.band_start = lags.tolist()
+            self.band = list(range(len(lags)))
+
+    def masks(self, age: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The rows of each band [T, B]."""
+        ends = [*self.band_start[1:], None]
+        for index, (start, end) in enumerate(zip(self.band_start, ends, strict=True)):
+            mask = age >= start
+            yield index, mask if end is None else mask & (age < end)
+
+
+class Moments:
+    """Sums over rows of features h [F] and of targets by lag [K, d], by bands of age.
+
+    `target(k)` of `add` hands out the targets [T, B, d] of lag k.
+    """
+
+    def __init__(self, rows: Rows, features: int, dimension: int, device: torch.device) -> None:
+        bands, lags = len(rows.band_start), len(rows.band)
+        self.rows = rows
+        self.count = torch.zeros(bands, dtype=torch.float64, device=device)
+        self.feature = torch.zeros(bands, features, dtype=torch.float64, device=device)
+        self.square = torch.zeros(bands, features, features, dtype=torch.float64, device=device)
+        self.target = torch.zeros(lags, dimension, dtype=torch.float64, device=device)
+        self.cross = torch.zeros(lags, features, dimension, dtype=torch.float64, device=device)
+        self.target_square = torch.zeros(lags, dimension, dimension, dtype=torch.float64, device=device)
+        self.feature_pilot: Tensor | None = None
+        self.target_pilot: Tensor | None = None
+
+    def add(self, features: Tensor, age: Tensor, targets: list[Tensor]) -> None:
+        """Adds a chunk: features [T, B, F], age [T, B], and each lag's targets [T, B, d]."""
+        if self.feature_pilot is None:
+            self.feature_pilot = features.flatten(0, 1).mean(dim=0)
+            self.target_pilot = targets[0].flatten(0, 1).mean(dim=0)
+        centred = features - self.feature_pilot
+        for band, mask in self.rows.masks(age):
+            self.add_band(band, mask, centred, targets)
+
+    def add_band(self, band: int, mask: Tensor, centred: Tensor, targets: list[Tensor]) -> None:
+        count = int(mask.sum())
+        if not count:
+            return
+        whole = count == mask.numel()
+        rows = centred.flatten(0, 1) if whole else centred[mask]
+        wide = rows.double()
+        self.count[band] += count
+        self.feature[band] += wide.sum(dim=0)
+        self.square[band] += wide.T @ wide
+        dimension = self.target.shape[1]
+        # A row of band s counts for every lag whose rows start at s or below.
+        lags = [k for k, start in enumerate(self.rows.band) if start <= band]
+        group = max(1, GROUP_COLUMNS // dimension)
+        for first in range(0, len(lags), group):
+            some = lags[first : first + group]
+            block = torch.cat(
+                [targets[k].flatten(0, 1) if whole else targets[k][mask] for k in some], dim=1
+            ).view(count, len(some), dimension)
+            block = block - self.target_pilot
+            index = torch.tensor(some, device=block.device)
+            cross = rows.T @ block.flatten(1)
+            self.cross.index_add_(0, index, cross.view(-1, len(some), dimension).transpose(0, 1).double())
+            self.target.index_add_(0, index, block.sum(dim=0, dtype=torch.float64))
+            by_lag = block.transpose(0, 1)
+            self.target_square.index_add_(0, index, (by_lag.mT @ by_lag).double())
+
+    def merged_bands(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Counts [S], means [S, F] about the pilot and covariances [S, F, F] of all rows from band s on."""
+        count = self.count.flip(0).cumsum(0).flip(0)
+        safe = count.clamp(min=1)
+        mean = self.feature.flip(0).cumsum(0).flip(0) / safe[:, None]
+        square = self.square.flip(0).cumsum(0).flip(0) / safe[:, None, None]
+        return count, mean, square - mean[:, :, None] * mean[:, None, :]
+
+    def counts(self) -> Tensor:
+        """Rows by lag [K]."""
+        return self.merged_bands_count()[self.rows.band]
+
+    def merged_bands_count(self) -> Tensor:
+        return self.count.flip(0).cumsum(0).flip(0)
+
+    def systems(self, ridge: float) -> list[RidgeSystem]:
+        """The ridge system of each band, its mean about zero."""
+        _, mean, covariance = self.merged_bands()
+        pilot = 0 if self.feature_pilot is None else self.feature_pilot.double()
+        return [RidgeSystem(m + pilot, c, ridge) for m, c in zip(mean, covariance, strict=True)]
+
+    def target_mean(self) -> Tensor:
+        """Mean target by lag [K, d]."""
+        pilot = 0 if self.target_pilot is None else self.target_pilot.double()
+        return self.target / self.counts().clamp(min=1)[:, None] + pilot
+
+    def target_covariance(self) -> Tensor:
+        """[K, d, d]."""
+        count = self.counts().clamp(min=1)
+        mean = self.target / count[:, None]
+        return self.target_square / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
+
+    def cross_covariance(self) -> Tensor:
+        """Of features with targets, by lag [K, F, d]."""
+        count = self.counts().clamp(min=1)
+        _, mean, _ = self.merged_bands()
+        target = self.target / count[:, None]
+        return self.cross / count[:, None, None] - mean[self.rows.band][:, :, None] * target[:, None, :]
+
+
+def solve_maps(moments: Moments, systems: list[RidgeSystem]) -> tuple[Tensor, Tensor]:
+    """The affine ridge maps from features to each lag's target: weight [K, d, F] and bias [K, d]."""
+    cross, target = moments.cross_covariance(), moments.target_mean()
+    weight = torch.empty(cross.mT.shape, dtype=torch.float64, device=cross.device)
+    bias = torch.empty_like(target)
+    for band, system in enumerate(systems):
+        lags = [k for k, start in enumerate(moments.rows.band) if start == band]
+        weight[lags] = system.solve(cross[lags])
+        bias[lags] = target[lags] - weight[lags] @ system.mean
+    return weight, bias

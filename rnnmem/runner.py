@@ -1,0 +1,157 @@
+"""Runs a network chunk by chunk on a backend: layers below the measured one first, then a sink."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rnnmem.backends import BACKENDS
+from rnnmem.chunks import Chunk
+from rnnmem.errors import expected
+from rnnmem.network import Network, ObjectNetwork
+from rnnmem.reference import project
+from rnnmem.scan import Projected, Projection, Scan
+from rnnmem.tree import leaves, tree_map
+
+
+class Runner(Protocol):
+    """A network in motion. The state it hands out goes back in with the next chunk of the same streams."""
+
+    stream_dim: int
+
+    def init_state(self, streams: int) -> Any:
+        """The state before the first step."""
+
+    def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
+        """Runs a chunk: (features [T, B, F], state)."""
+
+    def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
+        """Runs a chunk: (what the projection leaves, state)."""
+
+
+def make_runner(
+    network: Network | ObjectNetwork, backend: str, embedding: Tensor | None, full: bool
+) -> Runner:
+    """Binds a network to a backend, packing its weights as they are now."""
+    if isinstance(network, ObjectNetwork):
+        return ObjectRunner(network, embedding, full)
+    return LayerRunner(network, backend, embedding, full)
+
+
+class LayerRunner:
+    """Runs the layers of a `Network`."""
+
+    stream_dim = 1
+
+    def __init__(self, network: Network, backend: str, embedding: Tensor | None, full: bool) -> None:
+        make = BACKENDS[backend].make
+        tables = [embedding] + [None] * (len(network.layers) - 1)
+        self.network = network
+        self.full = full
+        self.scans: list[Scan] = [
+            make(layer.unit, layer.weights, table) for layer, table in zip(network.layers, tables, strict=True)
+        ]
+
+    def init_state(self, streams: int) -> list[Tensor]:
+        return [
+            layer.weights.hh.new_zeros(len(layer.unit.state_parts), streams, layer.weights.hidden_size)
+            for layer in self.network.layers
+        ]
+
+    def lower(self, chunk: Chunk, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Runs all layers but the last: its inputs, and their states."""
+        inputs, after = chunk.inputs, []
+        for scan, before in zip(self.scans[:-1], state[:-1], strict=True):
+            inputs, last = scan.store(inputs, before, chunk.reset, False)
+            after.append(last)
+        return inputs, after
+
+    def store(self, chunk: Chunk, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        inputs, after = self.lower(chunk, state)
+        features, last = self.scans[-1].store(inputs, state[-1], chunk.reset, self.full)
+        check_finite(features.isfinite().all(dim=-1), chunk)
+        return features, [*after, last]
+
+    def project(
+        self, chunk: Chunk, state: list[Tensor], projection: Projection
+    ) -> tuple[Projected, list[Tensor]]:
+        inputs, after = self.lower(chunk, state)
+        projected, last = self.scans[-1].project(inputs, state[-1], chunk.reset, self.full, projection)
+        check_finite(projected.distance.isfinite().all(dim=-1), chunk)
+        return projected, [*after, last]
+
+
+class ObjectRunner:
+    """Runs a user's object, a step at a time."""
+
+    stream_dim = 0
+
+    def __init__(self, network: ObjectNetwork, embedding: Tensor | None, full: bool) -> None:
+        self.network = network
+        self.embedding = embedding
+        self.full = full
+
+    def init_state(self, streams: int) -> Any:
+        return self.network.model.init_state(streams)
+
+    def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
+        model, steps = self.network.model, len(chunk.inputs)
+        streams = chunk.inputs.shape[1]
+        initial = self.init_state(streams) if chunk.reset is not None else None
+        features = []
+        for t in range(steps):
+            if chunk.reset is not None and bool(chunk.reset[t].any()):
+                state = tree_map(lambda old, new, mask=chunk.reset[t]: choose(mask, new, old), state, initial)
+            x = chunk.inputs[t] if self.embedding is None else self.embedding[chunk.inputs[t]]
+            try:
+                output, state = model.step(x, state)
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                what = f"{type(error).__name__} for x_t of shape {tuple(x.shape)}: {error}"
+                raise expected("model", "step(x_t, state) to return (output, state)", what) from error
+            value = self.network.features(state) if self.full else output
+            if not isinstance(value, Tensor) or value.dim() != 2 or value.shape[0] != streams:
+                what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise expected("model", f"features of shape ({streams}, H) at each step", what)
+            features.append(value)
+        joined = torch.stack(features)
+        joined = torch.cat((joined.real, joined.imag), dim=-1) if joined.is_complex() else joined
+        if joined.dtype != self.network.dtype:
+            raise expected("model", f"features of dtype {self.network.dtype}", joined.dtype)
+        check_finite(joined.isfinite().all(dim=-1), chunk)
+        return joined, state
+
+    def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
+        features, state = self.store(chunk, state)
+        return project(features, projection), state
+
+
+def choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (old.dim() - 1)), new, old)
+
+
+def check_finite(finite: Tensor, chunk: Chunk) -> None:
+    """Raises for the first (step, stream) where `finite` [T, B] is False and a step was taken."""
+    wrong = ~finite & (chunk.age >= 0)
+    if bool(wrong.any()):
+        step, stream = (int(i) for i in wrong.nonzero()[0])
+        where = f"NaN or Inf in the state of stream {chunk.stream + stream} at step {chunk.step + step}"
+        raise expected("model", "a network whose state stays finite", where)
+
+
+def stream_slice(runner: Runner, state: Any, streams: slice) -> Any:
+    """The state of some streams."""
+    index = (slice(None),) * runner.stream_dim + (streams,)
+    return tree_map(lambda tensor: tensor[index], state)
+
+
+def stream_join(runner: Runner, states: list[Any]) -> Any:
+    """The states of several groups of streams as one."""
+    if len(states) == 1:
+        return states[0]
+    return tree_map(lambda *parts: torch.cat(parts, dim=runner.stream_dim), *states)
+
+
+def state_finite(state: Any) -> bool:
+    return all(bool(leaf.isfinite().all()) for leaf in leaves(state))

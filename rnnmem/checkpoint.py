@@ -1,7 +1,7 @@
 """A recurrent network from a saved state_dict: unit, size and depth are told from the names and shapes.
 
-What a state_dict does not hold (whether an RNN is tanh or relu, which table is the embedding when two would fit)
-is asked for.
+What a state_dict does not hold (whether an RNN is tanh or relu, which table is the embedding when two would
+fit) is asked for.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Checkpoint:
             raise expected(
                 "embedding",
                 f"a table [V, {size}] in {self.path} to turn tokens into inputs",
-                f"none among {self._shown(self._others())}; name it with --embedding KEY, or give floats as data",
+                f"none among {self._shown(self._others())}; without one, the data must be floats",
             )
         if any(not torch.equal(self.tensors[fits[0]], self.tensors[name]) for name in fits[1:]):
             raise expected("embedding", "one candidate", f"{self._shown(fits)}; choose with --embedding KEY")
@@ -168,8 +168,8 @@ def load_checkpoint(
         The network with its weights, and what was saved beside it.
 
     Raises:
-        RnnMemError: as `read_state_dict`; none or several networks; bidirectional or projected ones; shapes that
-            do not fit; a dtype other than float32 or float64.
+        RnnMemError: as `read_state_dict`; none or several networks; bidirectional or projected ones; shapes
+            that do not fit; a dtype other than float32 or float64.
 
     Example:
         >>> import tempfile, torch

@@ -285,7 +285,7 @@ def semantic_vectors(tokens: torch.Tensor, size: int, *, dim: int = 32, window: 
         >>> torch.cosine_similarity(v[0], v[1:], dim=1).round(decimals=1).tolist()  # 0 and 2: same company
         [0.0, 1.0, 0.0]
     """
-    from scipy import sparse  # type: ignore[import-untyped, unused-ignore]
+    from scipy import sparse
 
     if tokens.ndim != 1 or tokens.dtype != torch.int64:
         raise expected("tokens", "int64 [N]", f"{tokens.dtype} {list(tokens.shape)}")
@@ -306,8 +306,8 @@ def semantic_vectors(tokens: torch.Tensor, size: int, *, dim: int = 32, window: 
 
 
 def _ppmi_svd(counts: object, dim: int) -> npt.NDArray[np.float32]:
-    from scipy import sparse  # type: ignore[import-untyped, unused-ignore]
-    from scipy.sparse.linalg import svds  # type: ignore[import-untyped, unused-ignore]
+    from scipy import sparse
+    from scipy.sparse.linalg import svds
 
     table = sparse.coo_matrix(counts)
     total = np.asarray(table.sum(axis=1)).ravel()

@@ -10,7 +10,7 @@ from rnnmem.ridge import RidgeSystem
 from rnnmem.semantics import SemanticSpace
 
 DIRECTIONS = 8
-BINS = 2048
+BINS = 512
 EVERY = 4
 
 

@@ -48,58 +48,63 @@ class Rows:
 
 
 class Moments:
-    """Sums over rows of features h [F] and of targets by lag [K, d], by bands of age.
+    """Sums over rows of features h [F] and of the targets [d] of L maps, by bands of age.
 
-    `target(k)` of `add` hands out the targets [T, B, d] of lag k.
+    Args:
+        rows: which rows count.
+        band: which band each map's rows start at [L].
+        features: F.
+        dimension: d.
+        device: where the sums live.
     """
 
-    def __init__(self, rows: Rows, features: int, dimension: int, device: torch.device) -> None:
-        bands, lags = len(rows.band_start), len(rows.band)
-        self.rows = rows
+    def __init__(
+        self, rows: Rows, band: list[int], features: int, dimension: int, device: torch.device
+    ) -> None:
+        bands, maps = len(rows.band_start), len(band)
+        self.rows, self.band = rows, band
         self.count = torch.zeros(bands, dtype=torch.float64, device=device)
         self.feature = torch.zeros(bands, features, dtype=torch.float64, device=device)
         self.square = torch.zeros(bands, features, features, dtype=torch.float64, device=device)
-        self.target = torch.zeros(lags, dimension, dtype=torch.float64, device=device)
-        self.cross = torch.zeros(lags, features, dimension, dtype=torch.float64, device=device)
-        self.target_square = torch.zeros(lags, dimension, dimension, dtype=torch.float64, device=device)
+        self.target = torch.zeros(maps, dimension, dtype=torch.float64, device=device)
+        self.cross = torch.zeros(maps, features, dimension, dtype=torch.float64, device=device)
+        self.target_square = torch.zeros(maps, dimension, dimension, dtype=torch.float64, device=device)
         self.feature_pilot: Tensor | None = None
         self.target_pilot: Tensor | None = None
 
     def add(self, features: Tensor, age: Tensor, targets: list[Tensor]) -> None:
-        """Adds a chunk: features [T, B, F], age [T, B], and each lag's targets [T, B, d]."""
+        """Adds a chunk: features [T, B, F], age [T, B], and each map's targets [T, B, d]."""
         if self.feature_pilot is None:
             self.feature_pilot = features.flatten(0, 1).mean(dim=0)
-            self.target_pilot = targets[0].flatten(0, 1).mean(dim=0)
+            self.target_pilot = torch.stack([each.flatten(0, 1).mean(dim=0) for each in targets])
         centred = features - self.feature_pilot
         for band, mask in self.rows.masks(age):
-            self.add_band(band, mask, centred, targets)
+            count = int(mask.sum())
+            if count:
+                self.add_band(band, None if count == mask.numel() else mask, centred, targets)
 
-    def add_band(self, band: int, mask: Tensor, centred: Tensor, targets: list[Tensor]) -> None:
-        count = int(mask.sum())
-        if not count:
-            return
-        whole = count == mask.numel()
-        rows = centred.flatten(0, 1) if whole else centred[mask]
+    def add_band(self, band: int, mask: Tensor | None, centred: Tensor, targets: list[Tensor]) -> None:
+        """Adds the rows of one band of age; no mask where all rows are of it."""
+        assert self.target_pilot is not None
+        rows = pick(centred, mask)
         wide = rows.double()
-        self.count[band] += count
+        self.count[band] += len(rows)
         self.feature[band] += wide.sum(dim=0)
         self.square[band] += wide.T @ wide
         dimension = self.target.shape[1]
-        # A row of band s counts for every lag whose rows start at s or below.
-        lags = [k for k, start in enumerate(self.rows.band) if start <= band]
+        # A row of this band counts for every map whose rows start at it or at a younger one.
+        maps = [index for index, start in enumerate(self.band) if start <= band]
         group = max(1, GROUP_COLUMNS // dimension)
-        for first in range(0, len(lags), group):
-            some = lags[first : first + group]
-            block = torch.cat(
-                [targets[k].flatten(0, 1) if whole else targets[k][mask] for k in some], dim=1
-            ).view(count, len(some), dimension)
-            block = block - self.target_pilot
-            index = torch.tensor(some, device=block.device)
-            cross = rows.T @ block.flatten(1)
-            self.cross.index_add_(0, index, cross.view(-1, len(some), dimension).transpose(0, 1).double())
-            self.target.index_add_(0, index, block.sum(dim=0, dtype=torch.float64))
-            by_lag = block.transpose(0, 1)
-            self.target_square.index_add_(0, index, (by_lag.mT @ by_lag).double())
+        for first in range(0, len(maps), group):
+            some = maps[first : first + group]
+            index = torch.tensor(some, device=rows.device)
+            block = torch.stack([pick(targets[each], mask) for each in some], dim=1)
+            block = block - self.target_pilot[index]
+            cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
+            by_map = block.transpose(0, 1)
+            self.cross[index] += cross.transpose(0, 1).double()
+            self.target[index] += block.sum(dim=0, dtype=torch.float64)
+            self.target_square[index] += (by_map.mT @ by_map).double()
 
     def merged_bands(self) -> tuple[Tensor, Tensor, Tensor]:
         """Counts [S], means [S, F] about the pilot and covariances [S, F, F] of all rows from band s on."""
@@ -110,11 +115,8 @@ class Moments:
         return count, mean, square - mean[:, :, None] * mean[:, None, :]
 
     def counts(self) -> Tensor:
-        """Rows by lag [K]."""
-        return self.merged_bands_count()[self.rows.band]
-
-    def merged_bands_count(self) -> Tensor:
-        return self.count.flip(0).cumsum(0).flip(0)
+        """Rows by map [L]."""
+        return self.count.flip(0).cumsum(0).flip(0)[self.band]
 
     def systems(self, ridge: float) -> list[RidgeSystem]:
         """The ridge system of each band, its mean about zero."""
@@ -123,31 +125,36 @@ class Moments:
         return [RidgeSystem(m + pilot, c, ridge) for m, c in zip(mean, covariance, strict=True)]
 
     def target_mean(self) -> Tensor:
-        """Mean target by lag [K, d]."""
+        """Mean target by map [L, d]."""
         pilot = 0 if self.target_pilot is None else self.target_pilot.double()
         return self.target / self.counts().clamp(min=1)[:, None] + pilot
 
     def target_covariance(self) -> Tensor:
-        """[K, d, d]."""
+        """[L, d, d]."""
         count = self.counts().clamp(min=1)
         mean = self.target / count[:, None]
         return self.target_square / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
 
     def cross_covariance(self) -> Tensor:
-        """Of features with targets, by lag [K, F, d]."""
+        """Of features with targets, by map [L, F, d]."""
         count = self.counts().clamp(min=1)
         _, mean, _ = self.merged_bands()
         target = self.target / count[:, None]
-        return self.cross / count[:, None, None] - mean[self.rows.band][:, :, None] * target[:, None, :]
+        return self.cross / count[:, None, None] - mean[self.band][:, :, None] * target[:, None, :]
 
 
 def solve_maps(moments: Moments, systems: list[RidgeSystem]) -> tuple[Tensor, Tensor]:
-    """The affine ridge maps from features to each lag's target: weight [K, d, F] and bias [K, d]."""
+    """The affine ridge maps from features to each map's target: weight [L, d, F] and bias [L, d]."""
     cross, target = moments.cross_covariance(), moments.target_mean()
     weight = torch.empty(cross.mT.shape, dtype=torch.float64, device=cross.device)
     bias = torch.empty_like(target)
     for band, system in enumerate(systems):
-        lags = [k for k, start in enumerate(moments.rows.band) if start == band]
-        weight[lags] = system.solve(cross[lags])
-        bias[lags] = target[lags] - weight[lags] @ system.mean
+        maps = [each for each, start in enumerate(moments.band) if start == band]
+        weight[maps] = system.solve(cross[maps])
+        bias[maps] = target[maps] - weight[maps] @ system.mean
     return weight, bias
+
+
+def pick(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Rows [N, ...] of values [T, B, ...]."""
+    return values.flatten(0, 1) if mask is None else values[mask]

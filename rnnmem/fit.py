@@ -1,0 +1,389 @@
+"""Fits recall maps: one pass over the tokens, one over the network, then small linear algebra."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import (
+    FRESH,
+    Carry,
+    Chunk,
+    Streams,
+    ages,
+    batches,
+    chunk_steps,
+    cut,
+    fresh_carry,
+    join_carries,
+)
+from rnnmem.errors import expected
+from rnnmem.hull import NullMoments, directions
+from rnnmem.innovations import InnovationMoments, Innovations, allowed_order
+from rnnmem.moments import Moments, Rows, solve_maps
+from rnnmem.noise import Autocorrelation, Remembered, integrated_time
+from rnnmem.recall import CurveFit, RecallMaps
+from rnnmem.ridge import RidgeSystem
+from rnnmem.runner import Runner, stream_join
+from rnnmem.sample import FitSample, Segment
+from rnnmem.semantics import SemanticSpace
+
+FEWEST = 3
+DOUBTFUL = 20
+BANDS = 5
+BLOCK = 16
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How recall maps are fitted; see `rnnmem.assess`."""
+
+    lags: Tensor
+    split: str
+    washout: int
+    ridge: float
+    innovation_order: int
+    seed: int
+
+
+@dataclass
+class Fitted:
+    """The maps, and where the streams stand after the fit part."""
+
+    maps: RecallMaps
+    state: Any
+    carry: Carry
+
+
+def walk(
+    space: SemanticSpace, data: Streams, history: int, floats: int, flops: int, steps: int | None = None
+) -> Iterator[tuple[Chunk, Carry, bool]]:
+    """Chunks of all streams from their start: (chunk, carry after it, whether it starts its streams)."""
+    for start, end in batches(data):
+        part = data.streams(start, end)
+        length = steps or chunk_steps(part.batch, floats, flops)
+        for chunk, carry in cut(space, part, fresh_carry(space, part, history), length, start):
+            yield chunk, carry, chunk.step == 0
+
+
+def count_rows(data: Streams, min_ages: list[int]) -> list[int]:
+    """How many rows are at least so old."""
+    counts = [0] * len(min_ages)
+    last = torch.full((data.batch,), FRESH, dtype=torch.int64, device=data.inputs.device)
+    steps = chunk_steps(data.batch, 16, 1)
+    for start in range(0, data.steps, steps):
+        age, last = ages(last, data.time(start, min(data.steps, start + steps)))
+        for index, least in enumerate(min_ages):
+            counts[index] += int((age >= least).sum())
+    return counts
+
+
+def fit_maps(
+    runner: Runner,
+    space: SemanticSpace,
+    data: Streams,
+    features: int | None,
+    flops: int,
+    options: FitOptions,
+    settings: dict[str, Any],
+    warnings: tuple[str, ...] = (),
+    progress: Any = None,
+) -> Fitted:
+    """Fits recall maps to the whole of `data`.
+
+    Args:
+        runner: the network in motion.
+        space: where semantic vectors come from.
+        data: the fit part.
+        features: F, or None to find out from the first chunk.
+        flops: of a step, for the size of chunks.
+        options: how to fit.
+        settings: kept in the maps for the report.
+        warnings: lines to begin with.
+        progress: called with the rows done, or None.
+    """
+    lags = options.lags
+    rows = Rows(lags, options.split, options.washout)
+    by_stream = options.split == "streams"
+    counts = count_rows(data, rows.min_age.tolist())
+    if counts[0] == 0:
+        raise too_few(data, rows, by_stream)
+    notes = [*space.warnings, *warnings]
+    order = min(options.innovation_order, int(lags[-1]))
+    allowed = allowed_order(order, space.dimension, counts[0])
+    if allowed < order:
+        notes.append(
+            f"innovation_order lowered from {order} to {allowed}: {order} tokens of {space.dimension} "
+            f"dimensions want {10 * order * space.dimension} fit rows, there are {counts[0]}"
+        )
+    kinds = allowed + 1
+    innovations, frequency = survey_tokens(space, data, rows, allowed, options, by_stream)
+    history = int(lags[-1])
+
+    moments: Moments | None = None
+    sample: FitSample | None = None
+    null = NullMoments(data, space, int(rows.min_age[0]), by_stream)
+    states, carries = [], []
+    state: Any = None
+    floats = max(features or 0, kinds * space.dimension, space.dimension * min(len(lags), 16))
+    for chunk, carry, starts in walk(space, data, history, floats, flops):
+        if starts:
+            if state is not None:
+                states.append(state)
+            state = runner.init_state(chunk.age.shape[1])
+            carries.append(carry)
+        values, state = runner.store(chunk, state)
+        carries[-1] = carry
+        if moments is None or sample is None:
+            size = values.shape[2]
+            band = rows.band * (2 if allowed else 1)
+            moments = Moments(rows, band, size, space.dimension, values.device)
+            sample = FitSample(size, by_stream)
+        moments.add(values, chunk.age, lagged_targets(chunk, innovations, lags))
+        null.add(values, chunk)
+        sample.add(values, chunk, starts)
+        if progress is not None:
+            progress(chunk.age.numel())
+    states.append(state)
+    assert moments is not None and sample is not None
+    segments = sample.segments()
+    maps = finish(moments, null, segments, innovations, frequency, options, settings, notes, space)
+    return Fitted(maps, stream_join(runner, states), join_carries(carries))
+
+
+def too_few(data: Streams, rows: Rows, by_stream: bool) -> Exception:
+    if by_stream:
+        return expected("fit", "a fit part with at least one step", "none")
+    wanted = f"more than max(washout, max lag) = {int(rows.min_age[0])} steps in the fit part"
+    return expected("inputs", wanted, f"{data.steps}: use more steps, fewer lags or less washout")
+
+
+def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> list[Tensor]:
+    """Each map's targets [T, B, d]: the tokens by lag, then their innovations where they differ."""
+    kinds = innovations.targets(chunk.vectors) if innovations.order else chunk.vectors.unsqueeze(0)
+    return slices(kinds, chunk.steps, innovations, lags)
+
+
+def slices(kinds: Tensor, steps: int, innovations: Innovations, lags: Tensor) -> list[Tensor]:
+    """Each map's targets [T, B, d] out of all kinds [N, M + T, B, d]."""
+    history = kinds.shape[1] - steps
+    pairs = [(0, lag) for lag in lags.tolist()]
+    if innovations.order:
+        pairs += [(innovations.order_of(lag), lag) for lag in lags.tolist()]
+    return [kinds[kind, history - lag : history - lag + steps] for kind, lag in pairs]
+
+
+def survey_tokens(
+    space: SemanticSpace, data: Streams, rows: Rows, order: int, options: FitOptions, by_stream: bool
+) -> tuple[Innovations, Tensor | None]:
+    """The pass over the tokens: their predictors, and how often each is seen on the fit rows [V]."""
+    least = int(rows.min_age[0])
+    moments = InnovationMoments(order, space.dimension, least, by_stream, data.inputs.device)
+    frequency = None
+    if space.vocabulary is not None:
+        frequency = torch.zeros(space.vocabulary, dtype=torch.int64, device=data.inputs.device)
+    floats = (order + 1) * space.dimension
+    for chunk, _, _ in walk(space, data, order, floats, 2 * floats * floats):
+        moments.add(chunk)
+        if frequency is not None:
+            seen = chunk.inputs[chunk.age >= least]
+            frequency += torch.bincount(seen, minlength=len(frequency))
+    return moments.fit(options.ridge), frequency
+
+
+def finish(
+    moments: Moments,
+    null: NullMoments,
+    segments: list[Segment],
+    innovations: Innovations,
+    frequency: Tensor | None,
+    options: FitOptions,
+    settings: dict[str, Any],
+    notes: list[str],
+    space: SemanticSpace,
+) -> RecallMaps:
+    """Solves for the maps and works out what fitting them cost."""
+    lags, rows = options.lags, moments.rows
+    count = len(lags)
+    systems = moments.systems(options.ridge)
+    weight, bias = solve_maps(moments, systems)
+    means, counts = moments.target_mean(), moments.counts()[:count]
+    size = torch.tensor([systems[band].effective_size for band in rows.band], dtype=torch.float64)
+    cost = Cost(segments, systems, rows, innovations, lags, size.tolist(), counts.tolist())
+    fits = []
+    for own in (False, True):
+        part = slice(count, None) if own and innovations.order else slice(0, count)
+        fits.append(cost.curve_fit(weight[part], bias[part], means[part], own))
+    null_weight, null_bias = null.fit(systems[0], space.dimension)
+    axes = directions(space.dimension, options.seed).to(weight.device)
+    check_rows(lags, fits, size, notes)
+    band, entropy = token_bands(frequency) if frequency is not None else (None, None)
+    spectra = torch.stack([spectrum(p.innovation) for p in innovations.predictors])
+    return RecallMaps(
+        lags=lags,
+        raw=fits[0],
+        own=fits[1],
+        rows=counts,
+        effective_size=size,
+        rank=systems[0].rank,
+        innovations=innovations,
+        innovation_spectra=spectra,
+        null_weight=null_weight,
+        null_bias=null_bias,
+        directions=axes,
+        ranges=expressed_ranges(segments, axes),
+        token_band=band,
+        entropy=entropy,
+        block_width=max(BLOCK, 4 * int(lags[-1]), math.ceil(10 * cost.longest_time)),
+        settings={**settings, "innovation_order": innovations.order},
+        warnings=tuple(notes),
+    )
+
+
+def check_rows(lags: Tensor, fits: list[CurveFit], size: Tensor, notes: list[str]) -> None:
+    """Warns of lags with few effective rows and refuses lag 0 with too few."""
+    effective = torch.minimum(fits[0].effective_rows, fits[1].effective_rows)
+    if float(effective[0]) < FEWEST * float(size[0]):
+        what = f"{float(effective[0]):.0f} of them, for {float(size[0]):.0f} effective units"
+        raise expected("inputs", "more effective rows to fit on (at least 3 for each effective unit)", what)
+    few = [int(lag) for lag, n, h in zip(lags, effective, size, strict=True) if n < FEWEST * h]
+    if few:
+        notes.append(f"lags {few}: fewer than {FEWEST} effective fit rows a unit, so no retention (NaN)")
+    doubtful = [float(n / h) for n, h in zip(effective, size, strict=True) if FEWEST * h <= n < DOUBTFUL * h]
+    if doubtful:
+        notes.append(
+            f"only {min(doubtful):.1f} effective fit rows for each effective unit (fewer than {DOUBTFUL}): "
+            "the correction for the fit is large; use a longer sequence"
+        )
+
+
+def spectrum(covariance: Tensor) -> Tensor:
+    """Eigenvalues, summing to 1."""
+    values = torch.linalg.eigvalsh(covariance).clamp(min=0)
+    return values / values.sum().clamp(min=1e-300)
+
+
+def token_bands(frequency: Tensor) -> tuple[Tensor, float]:
+    """Five bands of tokens of equal mass, the most frequent first [V], and the entropy in bits."""
+    order = torch.argsort(frequency, descending=True, stable=True)
+    share = frequency[order].double() / frequency.sum().clamp(min=1)
+    middle = share.cumsum(0) - share / 2
+    band = torch.empty_like(order)
+    band[order] = (BANDS * middle).long().clamp(max=BANDS - 1)
+    seen = share[share > 0]
+    return band, float(-(seen * seen.log2()).sum())
+
+
+def expressed_ranges(segments: list[Segment], axes: Tensor) -> Tensor:
+    """Where histograms along each direction begin and end [R, 2]: the expressed points and a tenth more."""
+    points = torch.cat([s.vectors[s.history :][s.age >= 0] for s in segments]).double() @ axes.T
+    low, high = points.min(dim=0).values, points.max(dim=0).values
+    margin = 0.1 * (high - low).clamp(min=1e-12)
+    return torch.stack((low - margin, high + margin), dim=1)
+
+
+class Cost:
+    """What the fit cost, from the last fit rows: effective rows, map errors, and how long losses are alike."""
+
+    def __init__(
+        self,
+        segments: list[Segment],
+        systems: list[RidgeSystem],
+        rows: Rows,
+        innovations: Innovations,
+        lags: Tensor,
+        size: list[float],
+        counts: list[float],
+    ) -> None:
+        self.segments, self.rows, self.innovations, self.lags = segments, rows, innovations, lags
+        self.size, self.counts = size, counts
+        self.longest_time = 1.0
+        self.kinds = [
+            innovations.targets(s.vectors) if innovations.order else s.vectors.unsqueeze(0) for s in segments
+        ]
+        self.states = [self.state_autocorrelation(systems[band], band) for band in range(len(systems))]
+
+    def masks(self, lag_index: int) -> list[Tensor]:
+        return [s.age >= int(self.rows.min_age[lag_index]) for s in self.segments]
+
+    def state_autocorrelation(self, system: RidgeSystem, band: int) -> Remembered:
+        """Of the fully whitened state."""
+        whiten, masks, white = system.whitening, self.masks(self.rows.band.index(band)), []
+        for segment, mask in zip(self.segments, masks, strict=True):
+            features = segment.features
+            centred = features - system.mean.to(features)
+            white.append((centred @ whiten.T.to(features)).masked_fill(~mask.unsqueeze(-1), 0))
+        return Remembered(Autocorrelation(white, masks))
+
+    def curve_fit(self, weight: Tensor, bias: Tensor, means: Tensor, own: bool) -> CurveFit:
+        """The fit of one curve with its costs."""
+        effective, variance, predictor = [], [], []
+        for index, lag in enumerate(self.lags.tolist()):
+            kind = self.innovations.order_of(lag) if own else 0
+            masks = self.masks(index)
+            recalled, residuals = self.residuals(weight[index], bias[index], kind, lag, masks)
+            state = self.states[self.rows.band[index]]
+            time = integrated_time(Autocorrelation(residuals, masks), state)
+            rows = self.counts[index] / max(0.5, time)
+            spread = effective_dimension(residuals, masks)
+            effective.append(rows)
+            variance.append(2 * self.size[index] / max(rows**2 * spread, 1e-300))
+            self.longest_time = max(self.longest_time, loss_time(residuals, masks))
+            predictor.append(self.predictor_variance(recalled, kind, lag, masks) if own and kind else 0.0)
+        values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance, predictor))
+        return CurveFit(weight, bias, means, *values)
+
+    def residuals(
+        self, weight: Tensor, bias: Tensor, kind: int, lag: int, masks: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Recalled points and residuals [n, B, d] by segment, rows that do not count zeroed."""
+        recalled, residuals = [], []
+        for segment, kinds, mask in zip(self.segments, self.kinds, masks, strict=True):
+            start = segment.history - lag
+            point = segment.features @ weight.T.to(segment.features) + bias.to(segment.features)
+            left = point - kinds[kind, start : start + len(segment.age)]
+            recalled.append(point)
+            residuals.append(left.masked_fill(~mask.unsqueeze(-1), 0))
+        return recalled, residuals
+
+    def predictor_variance(self, recalled: list[Tensor], kind: int, lag: int, masks: list[Tensor]) -> float:
+        """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): the error that the fitted predictor adds to own retention."""
+        predictor = self.innovations.predictors[kind]
+        newer, points = [], []
+        for segment, point, mask in zip(self.segments, recalled, masks, strict=True):
+            steps, start = len(segment.age), segment.history - lag
+            near = [segment.vectors[start + i : start + i + steps][mask] for i in range(1, kind + 1)]
+            newer.append(torch.cat(near, dim=1).double())
+            points.append(point[mask].double())
+        tokens, shown = torch.cat(newer), torch.cat(points)
+        if len(tokens) < 2:
+            return 0.0
+        shared = (shown - shown.mean(0)).T @ (tokens - tokens.mean(0)) / len(tokens)
+        inverse = torch.linalg.pinv(predictor.newer, hermitian=True)
+        total = predictor.innovation.trace()
+        spread = (predictor.innovation @ shared @ inverse @ shared.T).trace()
+        return float(4 * spread / (predictor.rows * total**2).clamp(min=1e-300))
+
+
+def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:
+    """(tr C)^2 / tr C^2 of the residuals' covariance."""
+    rows = torch.cat([r[m] for r, m in zip(residuals, masks, strict=True)]).double()
+    if len(rows) < 2:
+        return 1.0
+    rows = rows - rows.mean(dim=0)
+    covariance = rows.T @ rows / len(rows)
+    return float((covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-300)).clamp(min=1.0))
+
+
+def loss_time(residuals: list[Tensor], masks: list[Tensor]) -> float:
+    """Integrated autocorrelation time of the row losses, in steps."""
+    losses = [r.square().sum(dim=-1) for r in residuals]
+    total = sum(float(loss.sum(dtype=torch.float64)) for loss in losses)
+    mean = total / max(1, sum(int(mask.sum()) for mask in masks))
+    centred = [(x - mean).masked_fill(~m, 0).unsqueeze(-1) for x, m in zip(losses, masks, strict=True)]
+    return integrated_time(Autocorrelation(centred, masks))

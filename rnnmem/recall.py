@@ -1,0 +1,206 @@
+"""Recall maps: affine ridge maps from a state back to the tokens that it has seen, and what fitting cost.
+
+Source: the definitions of DESIGN, this project's reconstruction; the correction is the usual degrees-of-
+freedom argument for a ridge fit to autocorrelated rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rnnmem.errors import expected
+from rnnmem.innovations import Innovations, Predictor
+
+FORMAT = "rnnmem recall maps 1"
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """What the fit leaves for one curve, raw or own.
+
+    Attributes:
+        weight: recall maps [K, d, F], float64.
+        bias: [K, d].
+        target_mean: mean target on the fit rows [K, d].
+        effective_rows: N_eff [K].
+        map_variance: [K], what (1 - retention)^2 is multiplied by for the map's own error, plus, for own
+            retention, the fitted predictor's error in `predictor_variance`.
+        predictor_variance: [K].
+    """
+
+    weight: Tensor
+    bias: Tensor
+    target_mean: Tensor
+    effective_rows: Tensor
+    map_variance: Tensor
+    predictor_variance: Tensor
+
+
+@dataclass(frozen=True)
+class RecallMaps:
+    """Frozen recall maps, and all that measuring with them needs.
+
+    Attributes:
+        lags: int64 [K].
+        raw: the fit to the tokens' vectors.
+        own: the fit to their innovations.
+        rows: fit rows by lag [K].
+        effective_size: H_eff by lag [K].
+        rank: rank of the state's covariance.
+        innovations: the predictors that own retention takes out.
+        innovation_spectra: eigenvalues of each order's innovation covariance [p + 1, d], each summing to 1.
+        null_weight: [d, F], a map fitted to unrelated targets.
+        null_bias: [d].
+        directions: unit vectors [8, d] of hull coverage.
+        ranges: [8, 2], where the histograms along them begin and end.
+        token_band: band of each token [V], 0 the most frequent, or None.
+        entropy: bits a token of the fit rows, or None.
+        block_width: steps of the narrowest jackknife block.
+        settings: the options that the maps were fitted with.
+        warnings: lines for the report.
+    """
+
+    lags: Tensor
+    raw: CurveFit
+    own: CurveFit
+    rows: Tensor
+    effective_size: Tensor
+    rank: int
+    innovations: Innovations
+    innovation_spectra: Tensor
+    null_weight: Tensor
+    null_bias: Tensor
+    directions: Tensor
+    ranges: Tensor
+    token_band: Tensor | None
+    entropy: float | None
+    block_width: int
+    settings: dict[str, Any]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def weight(self) -> Tensor:
+        """[K, d, H], float64."""
+        return self.raw.weight
+
+    @property
+    def bias(self) -> Tensor:
+        """[K, d], float64."""
+        return self.raw.bias
+
+    @property
+    def own_weight(self) -> Tensor:
+        """[K, d, H], float64."""
+        return self.own.weight
+
+    @property
+    def own_bias(self) -> Tensor:
+        """[K, d], float64."""
+        return self.own.bias
+
+    @property
+    def history(self) -> int:
+        """How many steps back lags and predictors reach."""
+        return int(self.lags[-1])
+
+    @property
+    def features(self) -> int:
+        """H, the features that the maps read."""
+        return int(self.raw.weight.shape[2])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.raw.weight.shape[1])
+
+    @property
+    def has_own(self) -> bool:
+        """Whether own retention differs from retention."""
+        return self.innovations.order > 0
+
+    def recall(self, h: Tensor, own: bool = False) -> Tensor:
+        """Recalls the tokens (or their innovations) from states.
+
+        Args:
+            h: states [..., H], float.
+            own: recall innovations instead of the tokens' vectors.
+
+        Returns:
+            Recalled points [K, ..., d] in the dtype of `h`.
+
+        Raises:
+            RnnMemError: `h` of a wrong type, dtype or last size.
+
+        Example:
+            >>> import torch, rnnmem
+            >>> maps = rnnmem.fit_recall(torch.nn.RNN(1, 4), torch.randn(600, 2, 1), lags=3)
+            >>> maps.recall(torch.zeros(5, 4)).shape
+            torch.Size([4, 5, 1])
+        """
+        if not isinstance(h, Tensor) or not h.is_floating_point():
+            raise expected("h", "a float Tensor (..., H)", getattr(h, "dtype", type(h).__name__))
+        if h.dim() == 0 or h.shape[-1] != self.features:
+            raise expected("h", f"shape (..., {self.features})", tuple(h.shape))
+        fit = self.own if own else self.raw
+        weight, bias = fit.weight.to(h), fit.bias.to(h)
+        shape = (len(self.lags), *[1] * (h.dim() - 1), self.dimension)
+        return torch.einsum("...h,kdh->k...d", h, weight) + bias.view(shape)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the maps as safetensors."""
+        tensors: dict[str, Tensor] = {}
+        scalars: dict[str, Any] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                tensors[item.name] = value
+            elif isinstance(value, CurveFit):
+                for part in dataclasses.fields(value):
+                    tensors[f"{item.name}.{part.name}"] = getattr(value, part.name)
+            elif isinstance(value, Innovations):
+                scalars["predictor_rows"] = [p.rows for p in value.predictors]
+                for m, predictor in enumerate(value.predictors):
+                    for name in ("weight", "bias", "newer", "innovation"):
+                        tensors[f"predictor.{m}.{name}"] = getattr(predictor, name)
+            else:
+                scalars[item.name] = value
+        metadata = {"format": FORMAT, "scalars": json.dumps(scalars)}
+        save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, path, metadata)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> RecallMaps:
+        """Reads maps that `save` wrote.
+
+        Raises:
+            RnnMemError: a file that is not there, cannot be read, or holds something else.
+        """
+        wanted = "a file of recall maps"
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, TypeError) as error:
+            raise expected("path", wanted, f"{str(path)!r}: {error}") from error
+        if metadata.get("format") != FORMAT:
+            raise expected("path", wanted, f"{str(path)!r} of format {metadata.get('format')!r}")
+        scalars = json.loads(metadata["scalars"])
+        predictors = tuple(
+            Predictor(*(tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS), rows)
+            for m, rows in enumerate(scalars.pop("predictor_rows"))
+        )
+        parts = [part.name for part in dataclasses.fields(CurveFit)]
+        fits = {c: CurveFit(**{p: tensors.pop(f"{c}.{p}") for p in parts}) for c in ("raw", "own")}
+        plain = {key: value for key, value in tensors.items() if not key.startswith("predictor.")}
+        scalars["warnings"] = tuple(scalars["warnings"])
+        return RecallMaps(**plain, **fits, **scalars, innovations=Innovations(predictors))
+
+
+PREDICTOR_PARTS = ("weight", "bias", "newer", "innovation")

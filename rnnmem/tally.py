@@ -1,0 +1,266 @@
+"""The sums that measuring leaves: by block of time, by group of streams, by position, by class of token.
+
+Everything in it is a sum over rows in float64 (or a count), so chunks add, meters merge, and memory does not
+grow with the length of a stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import Chunk
+from rnnmem.hull import BINS
+from rnnmem.recall import RecallMaps
+from rnnmem.scan import Projected
+
+MOST_BLOCKS = 64
+MOST_POSITIONS = 16
+CLASSES = 5
+
+
+class TimeBins:
+    """Sums by bins of absolute time, at most so many; when there are more, neighbours join pairwise.
+
+    Args:
+        width: steps of a bin to begin with.
+        most: how many bins with rows in them there may be.
+        columns: numbers summed.
+    """
+
+    def __init__(self, width: int, most: int, columns: int) -> None:
+        self.width, self.most = width, most
+        self.index = torch.empty(0, dtype=torch.int64)
+        self.sums = torch.empty(0, columns, dtype=torch.float64)
+
+    def add(self, step: int, values: Tensor, counted: Tensor) -> None:
+        """Adds values [T, C] of the steps from `step` on, those of steps `counted` [T]."""
+        steps = torch.arange(step, step + len(values))[counted]
+        self.join((steps // self.width), values[counted])
+
+    def join(self, index: Tensor, sums: Tensor) -> None:
+        """Adds sums [n, C] of bins `index` [n] of this width."""
+        self.coalesce(torch.cat((self.index, index)), torch.cat((self.sums, sums)))
+        while len(self.index) > self.most:
+            self.widen()
+
+    def widen(self) -> None:
+        self.width *= 2
+        self.coalesce(self.index // 2, self.sums)
+
+    def coalesce(self, index: Tensor, sums: Tensor) -> None:
+        self.index, where = torch.unique(index, return_inverse=True)
+        self.sums = torch.zeros(len(self.index), sums.shape[1], dtype=torch.float64).index_add_(0, where, sums)
+
+    def merge(self, other: TimeBins) -> None:
+        """Adds another's bins, both at the coarser width."""
+        index, sums, width = other.index, other.sums, other.width
+        while self.width < width:
+            self.widen()
+        while width < self.width:
+            index, width = index // 2, width * 2
+        self.join(index, sums)
+
+
+class Tally:
+    """What a meter has summed so far; columns are distances [L], variances [L] and rows [K], L = K or 2K.
+
+    Args:
+        maps: the frozen maps.
+        streams: B.
+    """
+
+    def __init__(self, maps: RecallMaps, streams: int) -> None:
+        lags, d = len(maps.lags), maps.dimension
+        self.lags, self.curves = lags, 2 if maps.has_own else 1
+        self.maps_counted = lags * self.curves
+        columns = 2 * self.maps_counted + lags
+        self.blocks = TimeBins(maps.block_width, MOST_BLOCKS, columns)
+        self.positions = TimeBins(1, MOST_POSITIONS, columns)
+        self.groups = torch.zeros(min(streams, MOST_BLOCKS), columns, dtype=torch.float64)
+        self.streams = streams
+        self.classes = torch.zeros(3, lags, CLASSES, dtype=torch.float64)
+        self.residual_moment = torch.zeros(self.maps_counted, d, d, dtype=torch.float64)
+        self.target_moment = torch.zeros(self.maps_counted, d, d, dtype=torch.float64)
+        self.moment_rows = torch.zeros(lags, dtype=torch.float64)
+        axes = len(maps.directions)
+        self.recalled = torch.zeros(lags + 1, axes, BINS, dtype=torch.int64)
+        self.expressed = torch.zeros(lags, axes, BINS, dtype=torch.int64)
+
+    def add(
+        self, chunk: Chunk, projected: Projected, kinds: Tensor, maps: RecallMaps, plan: Plan, every: int
+    ) -> None:
+        """Adds a chunk.
+
+        Args:
+            chunk: the chunk, of streams `chunk.stream` and on.
+            projected: what the project sink left of it.
+            kinds: all kinds of target [N, M + T, B, d].
+            maps: the maps projected with.
+            plan: which kind and lag each map has.
+            every: second moments are of absolute steps divisible by this.
+        """
+        lags, steps = self.lags, chunk.steps
+        mask = chunk.age.unsqueeze(-1) >= plan.min_age[:lags].to(chunk.age.device)
+        if not bool(mask.any()):
+            return
+        both = mask.repeat(1, 1, self.curves)
+        distance = plan.without_null(projected.distance).double().masked_fill(~both, 0)
+        variance = target_distance(kinds, steps, plan, maps).double().masked_fill(~both, 0)
+        rows = mask.double()
+        per_row = torch.cat((distance, variance, rows), dim=-1).cpu()
+        self.add_rows(per_row, chunk)
+        if maps.token_band is not None and chunk.tokens is not None:
+            self.add_classes(chunk, per_row, maps)
+        self.residual_moment += plan.moments_without_null(projected.moment).cpu()
+        self.add_target_moment(kinds, chunk, mask, maps, plan, every)
+
+    def add_rows(self, per_row: Tensor, chunk: Chunk) -> None:
+        """Adds columns [T, B, C] by block, position and group of streams."""
+        by_step = per_row.sum(dim=1)
+        counted = by_step[:, 2 * self.maps_counted :].amax(dim=1) > 0
+        self.blocks.add(chunk.step, by_step, counted)
+        self.positions.add(chunk.step, by_step, counted)
+        streams = torch.arange(chunk.stream, chunk.stream + per_row.shape[1])
+        self.groups.index_add_(0, streams * len(self.groups) // self.streams, per_row.sum(dim=0))
+
+    def add_classes(self, chunk: Chunk, per_row: Tensor, maps: RecallMaps) -> None:
+        """Adds raw distances, variances and rows by band of the target's token."""
+        assert maps.token_band is not None and chunk.tokens is not None
+        bands = maps.token_band.cpu()[chunk.tokens.cpu()]
+        start = [chunk.history - lag for lag in maps.lags.tolist()]
+        by_lag = torch.stack([bands[s : s + chunk.steps] for s in start], dim=-1)
+        cell = (by_lag + CLASSES * torch.arange(self.lags)).flatten()
+        columns = (0, self.maps_counted, 2 * self.maps_counted)
+        for index, first in enumerate(columns):
+            weights = per_row[..., first : first + self.lags].flatten()
+            summed = torch.bincount(cell, weights, minlength=self.lags * CLASSES)
+            self.classes[index] += summed.view(self.lags, CLASSES)
+
+    def add_target_moment(
+        self, kinds: Tensor, chunk: Chunk, mask: Tensor, maps: RecallMaps, plan: Plan, every: int
+    ) -> None:
+        """Adds the targets' second moments about their fit means."""
+        times = torch.arange(chunk.step, chunk.step + chunk.steps, device=mask.device)
+        taken = mask & (times % every == 0).view(-1, 1, 1)
+        self.moment_rows += taken.sum(dim=(0, 1)).cpu()
+        means = plan.means(maps).to(kinds)
+        for index, (kind, lag) in enumerate(plan.pairs):
+            start = chunk.history - lag
+            rows = kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]] - means[index]
+            self.target_moment[index] += (rows.T @ rows).double().cpu()
+
+    def add_coordinates(self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int) -> None:
+        """Adds recalled and expressed points, read along the directions, to their histograms."""
+        times = torch.arange(chunk.step, chunk.step + chunk.steps)
+        taken = (times % every == 0).nonzero().flatten().to(chunk.age.device)
+        age = chunk.age[taken]
+        axes = maps.directions.to(chunk.vectors)
+        expressed = chunk.vectors @ axes.T
+        for index in range(self.lags + 1):
+            lag = int(maps.lags[index]) if index < self.lags else int(maps.lags[0])
+            rows = age >= int(plan.min_age[min(index, self.lags - 1)])
+            self.recalled[index] += histogram(projected.coordinates[:, :, index][rows], maps.ranges)
+            if index < self.lags:
+                shown = expressed[chunk.history - lag + taken]
+                self.expressed[index] += histogram(shown[rows], maps.ranges)
+
+    def merge(self, other: Tally) -> None:
+        """Adds the sums of disjoint streams; groups of streams are concatenated, then joined pairwise."""
+        self.blocks.merge(other.blocks)
+        self.positions.merge(other.positions)
+        groups = torch.cat((self.groups, other.groups))
+        while len(groups) > MOST_BLOCKS:
+            half = torch.zeros(-(-len(groups) // 2), groups.shape[1], dtype=torch.float64)
+            groups = half.index_add_(0, torch.arange(len(groups)) // 2, groups)
+        self.groups = groups
+        self.streams += other.streams
+        for name in SUMS:
+            getattr(self, name).add_(getattr(other, name))
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {name: getattr(self, name).clone() for name in (*SUMS, "groups")}
+        state["streams"] = self.streams
+        for name in ("blocks", "positions"):
+            bins: TimeBins = getattr(self, name)
+            state[name] = {"width": bins.width, "index": bins.index.clone(), "sums": bins.sums.clone()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in (*SUMS, "groups"):
+            setattr(self, name, state[name].clone())
+        self.streams = int(state["streams"])
+        for name in ("blocks", "positions"):
+            bins: TimeBins = getattr(self, name)
+            bins.width = int(state[name]["width"])
+            bins.index, bins.sums = state[name]["index"].clone(), state[name]["sums"].clone()
+
+
+SUMS = ("classes", "residual_moment", "target_moment", "moment_rows", "recalled", "expressed")
+
+
+class Plan:
+    """Which target each projected map is held against: raw maps, the null map, own maps.
+
+    Attributes:
+        pairs: (kind, lag) of each counted map, raw then own.
+        min_age: the age from which a row counts, by projected map (null included).
+    """
+
+    def __init__(self, maps: RecallMaps, min_age: Tensor) -> None:
+        lags = maps.lags.tolist()
+        self.lags = len(lags)
+        raw = [(0, lag) for lag in lags]
+        own = [(maps.innovations.order_of(lag), lag) for lag in lags] if maps.has_own else []
+        self.pairs = raw + own
+        null = [(0, lags[0])]
+        projected = raw + null + own
+        self.buffer = torch.tensor([kind for kind, _ in projected])
+        self.lag = torch.tensor([lag for _, lag in projected])
+        self.min_age = torch.cat((min_age, min_age[:1], min_age if own else min_age[:0]))
+
+    def without_null(self, values: Tensor) -> Tensor:
+        """Columns [..., L + 1] without the null map's."""
+        return torch.cat((values[..., : self.lags], values[..., self.lags + 1 :]), dim=-1)
+
+    def moments_without_null(self, values: Tensor) -> Tensor:
+        """[L + 1, d, d] without the null map's."""
+        return torch.cat((values[: self.lags], values[self.lags + 1 :]))
+
+    def means(self, maps: RecallMaps) -> Tensor:
+        """Fit means of the counted maps' targets [L, d]."""
+        raw = maps.raw.target_mean
+        return torch.cat((raw, maps.own.target_mean)) if maps.has_own else raw
+
+
+def target_distance(kinds: Tensor, steps: int, plan: Plan, maps: RecallMaps) -> Tensor:
+    """Squared distances [T, B, L] of targets to their fit means.
+
+    Lags of one kind share the targets, shifted, and have nearly one mean, so each kind is worked through once:
+    |e - m|^2 = |e - c|^2 - 2 (e - c).(m - c) + |m - c|^2 with c the mean over the kind's lags.
+    """
+    means = plan.means(maps).to(kinds)
+    history = kinds.shape[1] - steps
+    out = kinds.new_empty(steps, kinds.shape[2], len(plan.pairs))
+    for kind in sorted({kind for kind, _ in plan.pairs}):
+        members = [index for index, pair in enumerate(plan.pairs) if pair[0] == kind]
+        centre = means[members].mean(dim=0)
+        offset = means[members] - centre
+        points = kinds[kind] - centre
+        square, along = points.square().sum(dim=-1), points @ offset.T
+        for column, index in enumerate(members):
+            start = history - plan.pairs[index][1]
+            part = slice(start, start + steps)
+            out[..., index] = square[part] - 2 * along[part, :, column] + offset[column].square().sum()
+    return out
+
+
+def histogram(points: Tensor, ranges: Tensor) -> Tensor:
+    """Counts [R, BINS] of points [N, R] between each direction's ends; what lies outside goes to the end bins."""
+    low, high = ranges[:, 0].to(points), ranges[:, 1].to(points)
+    axes = len(ranges)
+    cell = ((points - low) / (high - low) * BINS).long().clamp(0, BINS - 1)
+    cell = cell + BINS * torch.arange(axes, device=points.device)
+    return torch.bincount(cell.flatten(), minlength=axes * BINS).view(axes, BINS).cpu()

@@ -4,6 +4,8 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 CXX_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h')
+WITH_NINJA := PATH="$(abspath $(BIN)):$$PATH"
+INSTALL := -m pip install -q --no-build-isolation -c requirements/build.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help env demo test lint format bench bench-full real sanitize verify cross dist clean
@@ -35,12 +37,9 @@ $(VENV)/.tools: requirements/build.txt
 	$(BIN)/python -m pip install -q -r requirements/build.txt
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.tools pyproject.toml setup.py
-	$(BIN)/python -m pip install -q --no-build-isolation -c requirements/build.txt -e '.[dev]'
-	@touch $@
-
-$(VENV)/.built: $(VENV)/.installed $(CXX_SOURCES)
-	$(BIN)/python setup.py -q build_ext --inplace
+# An edit of csrc/ alone compiles again the files that it touches; all else installs anew.
+$(VENV)/.built: $(VENV)/.tools pyproject.toml setup.py $(CXX_SOURCES)
+	$(WITH_NINJA) $(BIN)/python $(if $(filter-out csrc/%,$?),$(INSTALL) -e '.[dev]',setup.py -q build_ext --inplace)
 	@touch $@
 
 env: $(VENV)/.built
@@ -61,6 +60,40 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+bench: env
+	$(BIN)/python -m pytest bench -m 'not full' --benchmark-json=bench/results/bench.json $(ARGS)
+	$(BIN)/python bench/table.py
+
+bench-full: env
+	$(WITH_NINJA) $(BIN)/python $(INSTALL) -e '.[bench]'
+	$(BIN)/python -m pytest bench --benchmark-json=bench/results/bench.json $(ARGS)
+	$(BIN)/python bench/table.py
+
+real: env
+	$(BIN)/python docs/examples/make_real.py $(ARGS)
+
+sanitize: env
+	PYTHON="$(abspath $(BIN)/python)" bash csrc/tests/sanitize.sh
+
+verify: lint cross dist
+	@echo "verified: lint, aarch64, source package to wheel to a new environment"
+
+cross:
+	@command -v aarch64-linux-gnu-g++ >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -q g++-aarch64-linux-gnu; } \
+	  || { echo "make cross needs a system package: apt-get install g++-aarch64-linux-gnu" >&2; exit 1; }
+	bash csrc/tests/cross.sh
+
+# What a user of the source package gets: sdist, wheel from it, and the wheel in an environment of its own.
+dist: env
+	rm -rf build/dist && mkdir -p build/dist
+	$(BIN)/python -m build -q --sdist --no-isolation --outdir build/dist .
+	$(WITH_NINJA) $(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/dist build/dist/rnnmem-*.tar.gz
+	$(PYTHON) -m venv build/dist/venv
+	build/dist/venv/bin/python -m pip install -q -c requirements/build.txt build/dist/rnnmem-*.whl
+	cd build/dist && venv/bin/python -c 'import rnnmem, rnnmem._C, rnnmem.kernels; print(rnnmem.__version__, rnnmem._C.__file__)'
+	cd build/dist && venv/bin/rnnmem --version
+	rm -rf build/dist/venv
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .benchmarks

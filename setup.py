@@ -15,9 +15,10 @@ extension = {
     "include_dirs": [str(Path("csrc").resolve())],
     "define_macros": [("TORCH_TARGET_VERSION", "0x020a000000000000")],
     "extra_compile_args": ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-Wall"],
+    "libraries": ["stdc++"],  # ahead of libtorch, which exports a private copy of parts of it
     "py_limited_api": True,
 }
-packages = find_packages(include=["rnnmem", "rnnmem.*"]) + ["rnnmem.kernels"]
+packages = [*find_packages(include=["rnnmem", "rnnmem.*"]), "rnnmem.kernels"]
 packages += [f"rnnmem.kernels.{name}" for name in find_packages("kernels")]
 
 if "sdist" in sys.argv:  # the one command that compiles nothing

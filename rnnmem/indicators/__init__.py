@@ -1,0 +1,1 @@
+"""Indicators: pure functions over accumulated sums, one file each."""

@@ -1,0 +1,343 @@
+"""The memory report: what was measured, and the indicators that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.errors import expected
+from rnnmem.indicators import memory_amount as amounts
+from rnnmem.indicators import span as spans
+from rnnmem.indicators.breakdown import Table
+from rnnmem.indicators.curve import Curve
+from rnnmem.indicators.memory_horizon import memory_horizon
+from rnnmem.indicators.suitable_length import SuitableLength, suitable_length_memory
+
+FORMAT = "rnnmem memory report 1"
+CONTROLS = ("memoryless", "window", "inference", "inference_se")
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What a network's state keeps, by lag; every tensor float64 [K] on the CPU.
+
+    `retention[k]` belongs to `lags[k]`, in steps. Attributes and methods named in the README's table; a value is
+    None where it is undefined, and NaN where a lag could not be measured.
+
+    Attributes:
+        lags: int64 [K].
+        raw: the curve of retention.
+        own: the curve of own retention.
+        bits: Gaussian bits kept a token.
+        own_bits: bits kept of the innovations.
+        hull_coverage: how far recalled points reach, as a share of the expressed points' reach.
+        controls: "memoryless", "window", "inference" and "inference_se": [K] each, or None when skipped.
+        by_position: columns first_step, end_step, lag, distance, retention, rows; or None.
+        by_token_class: columns band, lag, distance, retention, rows; or None.
+        own_capacity_ceiling: what own capacity could be at most, in tokens.
+        utilisation: share of the state's directions that hold something, or None.
+        warnings: what a reader has to know.
+        backend: which backend ran.
+        precision: at which precision.
+        rows: {"fit": n, "measured": n} at the first lag.
+        model: name, unit, sizes and costs of the network.
+        settings: how it was measured.
+    """
+
+    lags: Tensor
+    raw: Curve
+    own: Curve
+    bits: Tensor
+    own_bits: Tensor
+    hull_coverage: Tensor
+    controls: dict[str, Tensor | None]
+    by_position: Table | None
+    by_token_class: Table | None
+    own_capacity_ceiling: float | None
+    utilisation: float | None
+    warnings: list[str]
+    backend: str
+    precision: str
+    rows: dict[str, int]
+    model: dict[str, Any]
+    settings: dict[str, Any]
+    forgotten: None = field(default=None)
+    forgotten_inputs: None = field(default=None)
+    learnable: None = field(default=None)
+    used: None = field(default=None)
+
+    @property
+    def retention(self) -> Tensor:
+        """Share of the token's meaning that an affine map recalls, corrected for the fit."""
+        return self.raw.retention
+
+    @property
+    def retention_se(self) -> Tensor:
+        """Standard error of `retention`; NaN with fewer than 16 blocks."""
+        return self.raw.se
+
+    @property
+    def retention_heldout(self) -> Tensor:
+        """1 - D / V as measured on held-out rows, uncorrected."""
+        return self.raw.heldout
+
+    @property
+    def own_retention(self) -> Tensor:
+        """Retention of what the newer tokens cannot predict."""
+        return self.own.retention
+
+    @property
+    def own_retention_se(self) -> Tensor:
+        """Standard error of `own_retention`."""
+        return self.own.se
+
+    @property
+    def distance(self) -> Tensor:
+        """Root mean squared semantic distance of recalled to expressed points."""
+        return self.raw.distance.sqrt()
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the measured state."""
+        return int(self.settings["features"]) * (8 if self.model["dtype"] == "float64" else 4)
+
+    @property
+    def bits_per_byte(self) -> Tensor:
+        """Bits kept a byte of the measured state."""
+        return self.bits / self.state_bytes
+
+    @property
+    def own_bits_per_byte(self) -> Tensor:
+        """Own bits kept a byte of the measured state."""
+        return self.own_bits / self.state_bytes
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the jackknife; below 16 there are no standard errors."""
+        return self.raw.blocks
+
+    @property
+    def capacity(self) -> float | None:
+        """Tokens' worth kept, M(max lag + 1)."""
+        return amounts.capacity(self.raw)
+
+    @property
+    def capacity_se(self) -> float | None:
+        """Standard error of `capacity`."""
+        return amounts.capacity_se(self.raw)
+
+    @property
+    def capacity_at_least(self) -> bool | None:
+        """Whether the last lag is still kept, so that the capacity is a lower bound."""
+        return amounts.capacity_at_least(self.raw)
+
+    @property
+    def horizon(self) -> int | None:
+        """Last significant lag in steps."""
+        return spans.horizon(self.raw)
+
+    @property
+    def half_life(self) -> float | None:
+        """Steps until half of the retention at lag 0 is left."""
+        return spans.half_life(self.raw)
+
+    @property
+    def own_capacity(self) -> float | None:
+        """Tokens' worth kept of what the newer tokens cannot predict."""
+        return amounts.capacity(self.own)
+
+    @property
+    def own_capacity_se(self) -> float | None:
+        """Standard error of `own_capacity`."""
+        return amounts.capacity_se(self.own)
+
+    @property
+    def own_capacity_at_least(self) -> bool | None:
+        """Whether the last lag is still kept of its own."""
+        return amounts.capacity_at_least(self.own)
+
+    @property
+    def own_horizon(self) -> int | None:
+        """Last lag of significant own retention, in steps."""
+        return spans.horizon(self.own)
+
+    @property
+    def own_half_life(self) -> float | None:
+        """Steps until half of the own retention at lag 0 is left."""
+        return spans.half_life(self.own)
+
+    @property
+    def memory_horizon(self) -> int | None:
+        """The headline: steps back to which own retention exceeds the inference control."""
+        return memory_horizon(self.own, self.controls["inference"], self.controls["inference_se"])
+
+    def curve(self, own: bool = False) -> Curve:
+        """The curve of retention, or of own retention."""
+        return self.own if flag("own", own) else self.raw
+
+    def memory_amount(self, n: int, own: bool = False) -> float | None:
+        """M(n) in tokens, 1 <= n <= max lag + 1; None where lag 0 is not in the grid."""
+        return amounts.memory_amount(self.curve(own), self.length(n))
+
+    def memory_amount_se(self, n: int, own: bool = False) -> float | None:
+        """Standard error of M(n) in tokens."""
+        return amounts.memory_amount_se(self.curve(own), self.length(n))
+
+    def density(self, n: int, own: bool = False) -> float | None:
+        """M(n) / n."""
+        return amounts.density(self.curve(own), self.length(n))
+
+    def relative_distance(self, n: int, own: bool = False) -> float | None:
+        """Distance in the semantic space of order n over what was expressed there."""
+        return amounts.relative_distance(self.curve(own), self.length(n))
+
+    def span(self, theta: float = 0.5, own: bool = False) -> int | None:
+        """Steps back to which retention stays at least theta times that at lag 0."""
+        if isinstance(theta, bool) or not isinstance(theta, (int, float)) or not 0 < theta <= 1:
+            raise expected("theta", "a number in (0, 1]", repr(theta))
+        return spans.span(self.curve(own), theta)
+
+    def interval(self, own: bool = False, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Student's t interval at each lag: (low [K], high [K])."""
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+            raise expected("level", "a number in (0, 1)", repr(level))
+        return self.curve(own).interval(level)
+
+    def suitable_length(self, basis: str = "memory") -> SuitableLength:
+        """Which length to train with, by what the state keeps; `basis="training"` needs a head."""
+        if basis == "memory":
+            return suitable_length_memory(self.own)
+        if basis == "training":
+            reason = "needs the model's head and what context it uses, which is not measured yet"
+            return SuitableLength(None, None, {}, reason)
+        raise expected("basis", "'memory' or 'training'", repr(basis))
+
+    def length(self, n: int) -> int:
+        longest = int(self.lags[-1]) + 1
+        if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n.__index__() <= longest:
+            raise expected("n", f"an int in 1 ... {longest}", repr(n))
+        return n.__index__()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain lists, numbers and strings; NaN as None, so that it is strict JSON."""
+        out: dict[str, Any] = {"format": FORMAT}
+        for item in dataclasses.fields(self):
+            out[item.name] = plain(getattr(self, item.name))
+        out["indicators"] = {name: plain(getattr(self, name)) for name in INDICATORS}
+        return out
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> MemoryReport:
+        """The report that `to_dict` wrote.
+
+        Raises:
+            RnnMemError: not such a dict.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            what = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
+            raise expected("data", f"a report of format {FORMAT!r}", what)
+        try:
+            values = {item.name: data[item.name] for item in dataclasses.fields(MemoryReport)}
+            values["lags"] = torch.tensor(values["lags"], dtype=torch.int64)
+            for name in ("raw", "own"):
+                parts = {key: tensor(part) for key, part in values[name].items() if key != "lags"}
+                parts["jackknife"] = parts["jackknife"].view(-1, len(values["lags"]))
+                values[name] = Curve(lags=values["lags"], **parts)
+            for name in ("bits", "own_bits", "hull_coverage"):
+                values[name] = tensor(values[name])
+            curves = values["controls"].items()
+            values["controls"] = {key: None if part is None else tensor(part) for key, part in curves}
+            return MemoryReport(**values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise expected("data", "a whole memory report", f"one without or with a wrong {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report as .html, .json, .png or .csv, by the ending of `path`.
+
+        Raises:
+            RnnMemError: another ending, or a place that cannot be written to.
+        """
+        from rnnmem.writers import write_report
+
+        write_report(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> MemoryReport:
+        """Reads a report that was saved as .json.
+
+        Raises:
+            RnnMemError: a file that is not there, cannot be read, or holds something else.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise expected("path", "a report saved as .json", f"{str(path)!r}: {error}") from error
+        return MemoryReport.from_dict(data)
+
+    def __str__(self) -> str:
+        from rnnmem.text_report import report_text
+
+        return report_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from rnnmem.page import report_fragment
+
+        return report_fragment(self)
+
+
+INDICATORS = (
+    "memory_horizon",
+    "capacity",
+    "capacity_se",
+    "capacity_at_least",
+    "horizon",
+    "half_life",
+    "own_capacity",
+    "own_capacity_se",
+    "own_capacity_at_least",
+    "own_horizon",
+    "own_half_life",
+    "retention",
+    "retention_se",
+    "own_retention",
+    "own_retention_se",
+    "blocks",
+)
+
+
+def flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise expected(name, "True or False", repr(value))
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Tensors, curves and numbers as strict JSON."""
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, Curve):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tensor(values: Any) -> Tensor:
+    """Nested lists with None for NaN as a float64 tensor."""
+
+    def filled(part: Any) -> Any:
+        return [filled(p) for p in part] if isinstance(part, list) else (math.nan if part is None else part)
+
+    return torch.tensor(filled(values), dtype=torch.float64)

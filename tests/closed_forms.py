@@ -1,8 +1,8 @@
 """Networks whose memory is known in closed form, in numpy: weights, inputs, lags, and what must come out.
 
-Every case is a linear network h_t = W_hh h_{t-1} + W_ih x_t started at zero, so that any backend can run it; `states` runs
-it in float64. `tolerance` is five standard deviations of the estimate, so a failing test is a wrong result, not bad luck;
-`reason` says where the number comes from. A float32 run adds about 1e-5.
+Every case is a linear network h_t = W_hh h_{t-1} + W_ih x_t started at zero, so that any backend can run it;
+`states` runs it in float64. `tolerance` is five standard deviations of the estimate, so a failing test is a
+wrong result, not bad luck; `reason` says where the number comes from. A float32 run adds about 1e-5.
 """
 
 from dataclasses import dataclass
@@ -64,9 +64,9 @@ def ar1(T, B, dim=1, phi=0.0, seed=0):
 def sampling_sd(rho, H, rows, phi=0.0, predictor=False):
     """Standard deviation of a corrected held-out retention at half fit, half measured, `rows` altogether.
 
-    4 ρ (1-ρ)² / N is that of a squared correlation; 2 H / N² + 4 H / N² (both times (1-ρ)²) come from the map's error
-    and its product with the measured rows; a fitted innovation predictor adds at most 4 min(ρ, 1-ρ) / N.
-    Autocorrelated rows count as N (1-φ²) / (1+φ²).
+    4 ρ (1-ρ)² / N is that of a squared correlation; 2 H / N² + 4 H / N² (both times (1-ρ)²) come from the
+    map's error and its product with the measured rows; a fitted innovation predictor adds at most
+    4 min(ρ, 1-ρ) / N. Autocorrelated rows count as N (1-φ²) / (1+φ²).
     """
     N = rows / 2 * (1 - phi**2) / (1 + phi**2)
     variance = (1 - rho) ** 2 * (4 * rho / N + 6 * H / N**2)
@@ -77,20 +77,39 @@ def _case(name, w_hh, w_ih, inputs, lags, retention, own, reason, phi=0.0, seman
     T, B, _ = inputs.shape
     H, rows = len(w_hh), (T - 200) * B  # the default washout and a little
     ridge_bias = 1e-5  # the default ridge of 1e-6 against the smallest eigenvalues of these cases
-    return Case(name, w_hh, w_ih, inputs, inputs if semantics is None else semantics, np.asarray(lags), retention, own,
-                5 * sampling_sd(retention, H, rows, phi) + ridge_bias,
-                5 * sampling_sd(own, H, rows, predictor=True) + ridge_bias, reason)
+    return Case(
+        name,
+        w_hh,
+        w_ih,
+        inputs,
+        inputs if semantics is None else semantics,
+        np.asarray(lags),
+        retention,
+        own,
+        5 * sampling_sd(retention, H, rows, phi) + ridge_bias,
+        5 * sampling_sd(own, H, rows, predictor=True) + ridge_bias,
+        reason,
+    )
 
 
 def delay_line(H=6, T=6000, B=2, phi=0.0, max_lag=12, seed=0):
-    """A shift register: all of the last H tokens, nothing older. Own capacity H whatever φ; raw capacity H at φ = 0."""
+    """A shift register: the last H tokens, nothing older. Own capacity H whatever φ; raw H at φ = 0."""
     w_hh, w_ih = np.eye(H, k=-1), np.eye(H, 1)
     lags = np.arange(max_lag + 1)
     kept = (lags < H).astype(float)
     predicted = phi ** (2.0 * np.maximum(lags - H + 1, 0))  # of an older token by the oldest one kept
     raw = np.where(lags < H, 1.0, predicted if phi else 0.0)
-    return _case(f"delay line H={H} phi={phi}", w_hh, w_ih, ar1(T, B, 1, phi, seed), lags, raw, kept, phi=phi,
-                 reason="kept lags are exact up to the ridge squared, the others are sampling error")
+    return _case(
+        f"delay line H={H} phi={phi}",
+        w_hh,
+        w_ih,
+        ar1(T, B, 1, phi, seed),
+        lags,
+        raw,
+        kept,
+        phi=phi,
+        reason="kept lags are exact up to the ridge squared, the others are sampling error",
+    )
 
 
 def vector_delay_line(slots=3, dim=2, T=6000, B=2, max_lag=6, seed=0):
@@ -100,32 +119,64 @@ def vector_delay_line(slots=3, dim=2, T=6000, B=2, max_lag=6, seed=0):
     mixing = np.eye(dim) + 0.5 * np.tri(dim, k=-1)
     lags = np.arange(max_lag + 1)
     kept = (lags < slots).astype(float)
-    return _case(f"vector delay line {slots}x{dim}", w_hh, w_ih, ar1(T, B, dim, 0.0, seed) @ mixing.T, lags, kept, kept,
-                 reason="as for the scalar delay line")
+    return _case(
+        f"vector delay line {slots}x{dim}",
+        w_hh,
+        w_ih,
+        ar1(T, B, dim, 0.0, seed) @ mixing.T,
+        lags,
+        kept,
+        kept,
+        reason="as for the scalar delay line",
+    )
 
 
 def leaky_integrator(a=0.8, T=12000, B=2, max_lag=15, seed=0):
     """h_t = a h_{t-1} + sqrt(1-a²) x_t on white x: ρ_τ = (1-a²) a^(2τ)."""
     lags = np.arange(max_lag + 1)
     rho = (1 - a**2) * a ** (2.0 * lags)
-    return _case(f"leaky integrator a={a}", np.array([[a]]), np.array([[np.sqrt(1 - a**2)]]), ar1(T, B, 1, 0.0, seed),
-                 lags, rho, rho, reason="sampling error of a squared correlation")
+    return _case(
+        f"leaky integrator a={a}",
+        np.array([[a]]),
+        np.array([[np.sqrt(1 - a**2)]]),
+        ar1(T, B, 1, 0.0, seed),
+        lags,
+        rho,
+        rho,
+        reason="sampling error of a squared correlation",
+    )
 
 
 def cyclic_shift(H=5, lam=0.9, turns=4, T=12000, B=2, seed=0):
-    """λ · cyclic shift, input on one unit: ρ_τ = (1-λ^2H) λ^(2H⌊τ/H⌋), capacity at max lag mH-1 is H (1-λ^2Hm)."""
+    """λ · cyclic shift, input on one unit: ρ_τ = (1-λ^2H) λ^(2H⌊τ/H⌋), in m = `turns` turns H (1-λ^2Hm)."""
     lags = np.arange(turns * H)
     rho = (1 - lam ** (2 * H)) * lam ** (2.0 * H * (lags // H))
-    return _case(f"cyclic shift H={H} lambda={lam}", lam * np.roll(np.eye(H), 1, axis=0), np.eye(H, 1),
-                 ar1(T, B, 1, 0.0, seed), lags, rho, rho, reason="sampling error of a squared correlation")
+    return _case(
+        f"cyclic shift H={H} lambda={lam}",
+        lam * np.roll(np.eye(H), 1, axis=0),
+        np.eye(H, 1),
+        ar1(T, B, 1, 0.0, seed),
+        lags,
+        rho,
+        rho,
+        reason="sampling error of a squared correlation",
+    )
 
 
 def memoryless(phi=0.9, T=12000, B=2, max_lag=10, seed=0):
     """h = x on an AR(1) input: retention φ^(2τ), own retention 1 at lag 0 and 0 beyond."""
     lags = np.arange(max_lag + 1)
-    return _case(f"memoryless phi={phi}", np.zeros((1, 1)), np.eye(1), ar1(T, B, 1, phi, seed), lags,
-                 phi ** (2.0 * lags), (lags == 0).astype(float), phi=phi,
-                 reason="sampling error with autocorrelated rows; own retention beyond lag 0 is all predictor error")
+    return _case(
+        f"memoryless phi={phi}",
+        np.zeros((1, 1)),
+        np.eye(1),
+        ar1(T, B, 1, phi, seed),
+        lags,
+        phi ** (2.0 * lags),
+        (lags == 0).astype(float),
+        phi=phi,
+        reason="sampling error with autocorrelated rows; own retention beyond lag 0 is all predictor error",
+    )
 
 
 def independent(H=8, phi=0.5, phi_input=0.5, T=8000, B=2, max_lag=6, seed=0):
@@ -137,24 +188,41 @@ def independent(H=8, phi=0.5, phi_input=0.5, T=8000, B=2, max_lag=6, seed=0):
     inputs = np.concatenate([x, ar1(T, B, H, 0.0, seed + 1)], axis=2)
     w_ih = np.concatenate([np.zeros((H, 1)), np.eye(H)], axis=1)
     zero = np.zeros(max_lag + 1)
-    return _case(f"independent H={H} phi={phi}", phi * np.eye(H), w_ih, inputs, np.arange(max_lag + 1), zero, zero,
-                 phi=np.sqrt(abs(phi * phi_input)), semantics=x, reason="the map's error and its product with the rows")
+    return _case(
+        f"independent H={H} phi={phi}",
+        phi * np.eye(H),
+        w_ih,
+        inputs,
+        np.arange(max_lag + 1),
+        zero,
+        zero,
+        phi=np.sqrt(abs(phi * phi_input)),
+        semantics=x,
+        reason="the map's error and its product with the rows",
+    )
 
 
 def scaled_orthogonal(H=8, lam=0.9, T=20000, B=2, seed=0):
     """λ · orthogonal W with evenly spread phases and an input on all of them alike: capacity H within 2 %.
 
-    The phases are those of the cyclic shift, turned into a random basis: random phases may come so close that the ridge
-    removes directions.
+    The phases are those of the cyclic shift, turned into a random basis, so that the whole curve is known. For
+    a random orthogonal W only the capacity is: two of its phases may come so close that the ridge takes 2 %.
     """
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.standard_normal((H, H)))
     max_lag = H + int(np.ceil(3 / (1 - lam)))
     lags = np.arange(max_lag + 1)
     rho = (1 - lam ** (2 * H)) * lam ** (2.0 * H * (lags // H))
-    return _case(f"scaled orthogonal H={H} lambda={lam}", lam * basis @ np.roll(np.eye(H), 1, axis=0) @ basis.T,
-                 basis[:, :1], ar1(T, B, 1, 0.0, seed + 1), lags, rho, rho,
-                 reason="sampling error of a squared correlation")
+    return _case(
+        f"scaled orthogonal H={H} lambda={lam}",
+        lam * basis @ np.roll(np.eye(H), 1, axis=0) @ basis.T,
+        basis[:, :1],
+        ar1(T, B, 1, 0.0, seed + 1),
+        lags,
+        rho,
+        rho,
+        reason="sampling error of a squared correlation",
+    )
 
 
 def diagonal(lams=(0.95, -0.7, 0.3), T=12000, B=2, max_lag=15, seed=0):
@@ -162,21 +230,39 @@ def diagonal(lams=(0.95, -0.7, 0.3), T=12000, B=2, max_lag=15, seed=0):
     lams = np.asarray(lams)
     lags = np.arange(max_lag + 1)
     rho, own = population_curves(np.diag(lams), np.ones((len(lams), 1)), lags)
-    return _case(f"diagonal {lams.tolist()}", np.diag(lams), np.ones((len(lams), 1)), ar1(T, B, 1, 0.0, seed), lags, rho,
-                 own, reason="sampling error of a squared correlation; the expected curve is exact")
+    return _case(
+        f"diagonal {lams.tolist()}",
+        np.diag(lams),
+        np.ones((len(lams), 1)),
+        ar1(T, B, 1, 0.0, seed),
+        lags,
+        rho,
+        own,
+        reason="sampling error of a squared correlation; the expected curve is exact",
+    )
 
 
 def all_cases():
     """One of each, of a size that a float64 reference finishes in about a second."""
-    return [delay_line(), delay_line(phi=0.9, T=20000), vector_delay_line(), leaky_integrator(), cyclic_shift(),
-            memoryless(), independent(), scaled_orthogonal(), diagonal()]
+    return [
+        delay_line(),
+        delay_line(phi=0.9, T=20000),
+        vector_delay_line(),
+        leaky_integrator(),
+        cyclic_shift(),
+        memoryless(),
+        independent(),
+        scaled_orthogonal(),
+        diagonal(),
+    ]
 
 
 def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0):
     """Exact retention and own retention [K] of a linear network on scalar AR(1) input of variance 1.
 
-    The joint covariance of the state and the last max lag + 1 tokens follows from Cov(h_t, x_{t-τ}); `ridge` is added to
-    the state's correlation matrix as in the measurement. The best map's distance is 1 - 2 p'c + p'Sp over the variance.
+    The joint covariance of the state and the last max lag + 1 tokens follows from Cov(h_t, x_{t-τ}); `ridge`
+    is added to the state's correlation matrix as in the measurement. The best map's distance is 1 - 2 p'c + p'Sp
+    over the variance.
     """
     H, max_lag = len(w_hh), int(max(lags))
     lags_all = np.arange(max_lag + 1)
@@ -194,7 +280,7 @@ def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0):
     for lag in lags:
         raw.append(_share(cross[:, lag], corr, scale, 1.0, ridge))
         m = min(int(lag), order)
-        index = lags_all[lag - m:lag]  # the newer tokens' lags
+        index = lags_all[lag - m : lag]  # the newer tokens' lags
         tokens = phi ** np.abs(index[:, None] - index[None, :]).astype(float)
         with_target = phi ** np.abs(index - lag).astype(float)
         predictor = np.linalg.solve(tokens, with_target) if m else np.zeros(0)

@@ -1,7 +1,8 @@
-"""An independent, literal float64 implementation of the measurement's definitions, for the tests to check against.
+"""An independent, literal float64 implementation of the definitions, to check the package against.
 
-It shares no code with the package, stores every state and loops over the lags: nothing here is fast, everything should be
-readable next to the written definitions. Shapes: T steps, B streams, H hidden size, d semantic dimension, K lags.
+It shares no code with the package, stores every state and loops over the lags: nothing here is fast, all of it
+should be readable next to the written definitions. Shapes: T steps, B streams, H hidden size, d semantic
+dimension, K lags.
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +16,6 @@ SOKAL_C = 5.0
 MOST_BLOCKS = 64
 FEWEST_BLOCKS = 16
 BITS_CLIP = 1.0 - 1e-6
-
-
-# ---------------------------------------------------------------------------------------------------------------- rows
 
 
 @dataclass
@@ -49,13 +47,10 @@ class Rows:
 
 
 def shifted(e, lag):
-    """e_{t-lag} at step t, [T, B, d]; NaN where the past does not reach, so that a wrong row cannot go unseen."""
+    """e_{t-lag} at step t, [T, B, d]; NaN where the past does not reach, so that a wrong row shows."""
     out = np.full_like(e, np.nan)
     out[lag:] = e[: len(e) - lag]
     return out
-
-
-# ---------------------------------------------------------------------------------------------------------- recall maps
 
 
 @dataclass
@@ -93,9 +88,6 @@ def ridge_map(x, y, ridge):
     return Map(weight, target_mean - weight @ mean, h_eff, whitening, mean)
 
 
-# ------------------------------------------------------------------------------------------------------ effective rows
-
-
 def last_fit_rows(fit_mask, H):
     """The rows that autocorrelations are taken from: the last whole steps of the fit rows, bool [T, B]."""
     most = min(65536, max(16384, 2**22 // H))
@@ -131,9 +123,6 @@ def correlation_time(whitened, residual, mask):
     return 2.0 * tau
 
 
-# -------------------------------------------------------------------------------------------------------------- blocks
-
-
 def jackknife_blocks(measured, w0):
     """Block number of every row [T, B] (-1 where not measured in any lag) and the number of blocks.
 
@@ -163,9 +152,6 @@ def doubled_until(positions, width, most):
     return width
 
 
-# --------------------------------------------------------------------------------------------------------- innovations
-
-
 class Innovations:
     """beta_tau(t) = e_{t-tau} less its best affine prediction from the min(tau, p) tokens after it."""
 
@@ -192,9 +178,6 @@ class Innovations:
             fitted = self.rows.masks(m)[0]
             self.maps[m] = ridge_map(self.newer(m)[fitted], shifted(self.e, m)[fitted], self.ridge)
         return target - self.maps[m](self.newer(lag))
-
-
-# --------------------------------------------------------------------------------------------------------------- curves
 
 
 @dataclass
@@ -244,14 +227,28 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
         targets: function lag -> [T, B, d], the target of the row at step t.
         rows: Rows.
         w0: int, the shortest jackknife block.
-        predictor_of: Innovations when the targets are innovations: their predictor's error enters the variance.
+        predictor_of: Innovations, when they are the targets: their predictor's error enters the variance.
     """
-    T, B, H = h.shape
+    H = h.shape[2]
     K, d = len(lags), targets(lags[0]).shape[2]
     masks = [rows.masks(lag) for lag in lags]
     numbers, g = jackknife_blocks(np.any([m for _, m in masks], axis=0), w0)
-    per_lag = {name: np.full(K, np.nan) for name in Curve.__dataclass_fields__ if name in (
-        "D V heldout retention se jackknife_se fitted_variance h_eff n_eff d_eff bits").split()}
+    per_lag = {
+        name: np.full(K, np.nan)
+        for name in (
+            "D",
+            "V",
+            "heldout",
+            "retention",
+            "se",
+            "jackknife_se",
+            "fitted_variance",
+            "h_eff",
+            "n_eff",
+            "d_eff",
+            "bits",
+        )
+    }
     fit_rows, measured_rows = np.zeros(K, int), np.zeros(K, int)
     weight, bias = np.zeros((K, d, H)), np.zeros((K, d))
     left_out, kappa2 = np.full((K, g), np.nan), np.zeros((K, d))
@@ -284,13 +281,22 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
             extra += predictor_variance(recall, h[fitted], predictor_of.newer(lag)[fitted], y[fitted])
         if n_eff < 3.0 * recall.h_eff:
             if lag == 0:
-                raise ValueError(f"lag 0 has {n_eff:.1f} effective rows for {recall.h_eff:.1f} effective units")
+                raise ValueError(
+                    f"lag 0 has {n_eff:.1f} effective rows for {recall.h_eff:.1f} effective units"
+                )
             corrected, left_out[k], extra = np.nan, np.nan, np.nan
         jackknife = jackknife_se(left_out[k])
-        kappa2[k] = canonical(residual, y - mean, measured, factor)
+        kappa2[k] = canonical(residual, y - mean, measured, factor) if np.isfinite(corrected) else np.nan
         values = {
-            "D": D, "V": V, "heldout": 1.0 - D / V, "retention": corrected, "jackknife_se": jackknife,
-            "fitted_variance": extra, "h_eff": recall.h_eff, "n_eff": n_eff, "d_eff": d_eff,
+            "D": D,
+            "V": V,
+            "heldout": 1.0 - D / V,
+            "retention": corrected,
+            "jackknife_se": jackknife,
+            "fitted_variance": extra,
+            "h_eff": recall.h_eff,
+            "n_eff": n_eff,
+            "d_eff": d_eff,
             "se": np.sqrt(jackknife**2 + extra) if g >= FEWEST_BLOCKS else np.nan,
             "bits": -0.5 * np.log2(1.0 - kappa2[k]).sum(),
         }
@@ -298,11 +304,24 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
             per_lag[name][k] = value
     q = float(special.stdtrit(g - 1, 1.0 - 0.025 / K)) if g > 1 else np.nan
     if g >= FEWEST_BLOCKS:
-        significant = np.nan_to_num(per_lag["retention"], nan=-1.0) > q * np.nan_to_num(per_lag["se"], nan=np.inf)
+        significant = np.nan_to_num(per_lag["retention"], nan=-1.0) > q * np.nan_to_num(
+            per_lag["se"], nan=np.inf
+        )
     else:
         significant = np.isfinite(per_lag["retention"])  # no standard error: indicators use every lag
-    return Curve(lags=np.asarray(lags), weight=weight, bias=bias, left_out=left_out, kappa2=kappa2, rank=rank, q=q,
-                 fit_rows=fit_rows, measured_rows=measured_rows, significant=significant, **per_lag)
+    return Curve(
+        lags=np.asarray(lags),
+        weight=weight,
+        bias=bias,
+        left_out=left_out,
+        kappa2=kappa2,
+        rank=rank,
+        q=q,
+        fit_rows=fit_rows,
+        measured_rows=measured_rows,
+        significant=significant,
+        **per_lag,
+    )
 
 
 def jackknife_se(left_out):
@@ -312,7 +331,7 @@ def jackknife_se(left_out):
 
 
 def predictor_variance(recall, h, newer, innovations):
-    """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the fitted innovation predictor's error adds to the variance."""
+    """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the innovation predictor's error adds to the variance."""
     N, d = innovations.shape
     joint = np.cov(np.concatenate([h, newer], axis=1).T, bias=True)
     H = h.shape[1]
@@ -337,20 +356,21 @@ def canonical(residual, deviation, measured, factor):
     return np.sort(np.concatenate([kappa2, np.zeros(d - kept.sum())]))[::-1]
 
 
-# ---------------------------------------------------------------------------------------------------------- indicators
-
-
 def integer_weights(lags, n):
     """Weight of every grid lag in the sum over the integer lags 0 … n-1 of the linear interpolation, [K]."""
     basis = np.eye(len(lags))
     return np.array([np.interp(np.arange(n), lags, basis[k]).sum() for k in range(len(lags))])
 
 
+def first_nan(c):
+    """Index of the first NaN lag, K for none: sums stop before it."""
+    missing = np.isnan(c.retention)
+    return int(np.argmax(missing)) if missing.any() else len(missing)
+
+
 def last_summed(c):
-    """The largest lag a sum over the curve may include, -1 for none: the last significant one before any NaN."""
-    finite = np.isfinite(c.retention)
-    end = len(finite) if finite.all() else int(np.argmin(finite))
-    used = np.flatnonzero(c.significant[:end])
+    """The largest lag that a sum may include, -1 for none: the last significant one before any NaN."""
+    used = np.flatnonzero(c.significant[: first_nan(c)])
     return int(c.lags[used[-1]]) if len(used) else -1
 
 
@@ -430,7 +450,7 @@ def memory_length(own):
 
 
 def memory_horizon(own, inference, inference_se):
-    """Last sampled lag up to which own retention exceeds the control at every sampled lag from 1 on, 0 if at none."""
+    """Last sampled lag up to which own retention exceeds the control at each one from 1 on, 0 if at none."""
     reached = 0
     for k, lag in enumerate(own.lags):
         if lag < 1 or np.isnan(inference[k]):
@@ -439,9 +459,6 @@ def memory_horizon(own, inference, inference_se):
             break
         reached = int(lag)
     return reached
-
-
-# ---------------------------------------------------------------------------------------------------------- measurement
 
 
 @dataclass
@@ -459,8 +476,20 @@ class Measurement:
     warnings: list = field(default_factory=list)
 
 
-def measure(h, e, lags, *, split="time", fit=0.5, washout=100, ridge=1e-6, innovation_order=8, lengths=None, w0=None,
-            tokens=None):
+def measure(
+    h,
+    e,
+    lags,
+    *,
+    split="time",
+    fit=0.5,
+    washout=100,
+    ridge=1e-6,
+    innovation_order=8,
+    lengths=None,
+    w0=None,
+    tokens=None,
+):
     """Every quantity of the definitions from stored states.
 
     Args:
@@ -468,7 +497,7 @@ def measure(h, e, lags, *, split="time", fit=0.5, washout=100, ridge=1e-6, innov
         e: [T, B, d] float64, the semantic vector of the token of step t.
         lags: increasing ints.
         split, fit, washout, ridge, innovation_order, lengths: as in the definitions.
-        w0: shortest jackknife block in steps; None: max(16, 4 · max lag), without the losses' autocorrelation time.
+        w0: shortest jackknife block in steps; None: max(16, 4 · max lag), the losses' times left out.
         tokens: [T, B] int, for the entropy cut of the bits and the bands of token classes.
     """
     h, e = np.asarray(h, np.float64), np.asarray(e, np.float64)
@@ -491,11 +520,15 @@ def measure(h, e, lags, *, split="time", fit=0.5, washout=100, ridge=1e-6, innov
     if beta.order < innovation_order:
         warnings.append(f"innovation_order lowered to {beta.order}")
     return Measurement(
-        raw=raw, own=own, order=beta.order, ceiling=capacity_ceiling(beta, rows, lags[-1], own.rank),
-        utilisation=float(own.kappa2.sum() / H) if dense else None,
+        raw=raw,
+        own=own,
+        order=beta.order,
+        ceiling=capacity_ceiling(beta, rows, lags[-1], own.rank),
+        utilisation=float(own.kappa2[: first_nan(own)].sum() / H) if dense else None,
         by_position=by_position(h, e, raw, rows),
         by_token_class=None if tokens is None else by_token_class(h, e, raw, rows, tokens),
-        token_entropy=entropy, warnings=warnings,
+        token_entropy=entropy,
+        warnings=warnings,
     )
 
 
@@ -506,7 +539,7 @@ def token_entropy(tokens):
 
 
 def capacity_ceiling(beta, rows, max_lag, rank):
-    """The rank largest shares that one direction of one lag's innovations has of that lag's variance, summed."""
+    """Sum of the `rank` largest shares that one direction of a lag's innovations has of that lag's variance."""
     shares = []
     for lag in range(max_lag + 1):
         fitted, measured = rows.masks(lag)
@@ -525,8 +558,30 @@ def controls(e, lags, order, **options):
     return measure(e, e, lags, **plain).raw, measure(window, e, lags, **plain).raw
 
 
+def paired_retention(fit_h, fit_y, h, y, block, ridge, n_eff):
+    """Corrected retention and its standard error from rows given one by one, as the inference control needs.
+
+    Args:
+        fit_h, fit_y: [N, H], [N, d] the rows that fit the map; h, y: the measured rows.
+        block: [rows] int, the jackknife block of each measured row, numbered from 0.
+        n_eff: effective fit rows.
+    """
+    recall = ridge_map(fit_h, fit_y, ridge)
+    factor = 1.0 - recall.h_eff / n_eff
+    loss, spread = ((y - recall(h)) ** 2).sum(1), ((y - fit_y.mean(0)) ** 2).sum(1)
+    value = 1.0 - loss.sum() / spread.sum() * factor
+    left_out = (
+        1.0 - (loss.sum() - np.bincount(block, loss)) / (spread.sum() - np.bincount(block, spread)) * factor
+    )
+    C = np.atleast_2d(np.cov((fit_y - recall(fit_h)).T, bias=True))
+    d_eff = np.trace(C) ** 2 / np.trace(C @ C)
+    return value, np.sqrt(
+        jackknife_se(left_out) ** 2 + (1.0 - value) ** 2 * 2.0 * recall.h_eff / (n_eff**2 * d_eff)
+    )
+
+
 def banded(h, e, c, rows, band_of, bands):
-    """Distance and retention of the measured rows of each (lag, band), columns as lists; empty ones left out."""
+    """Distance and retention of the measured rows by lag and band, columns as lists; empty ones left out."""
     out = {"band": [], "lag": [], "distance": [], "retention": [], "rows": []}
     for k, lag in enumerate(c.lags):
         fitted, measured = rows.masks(lag)
@@ -537,14 +592,20 @@ def banded(h, e, c, rows, band_of, bands):
             chosen = measured & (band_of(lag) == band)
             if chosen.any():
                 D, V = loss[chosen].mean(), spread[chosen].mean()
-                values = (band, int(lag), np.sqrt(D), 1.0 - D / V * (1.0 - c.h_eff[k] / c.n_eff[k]), int(chosen.sum()))
+                values = (
+                    band,
+                    int(lag),
+                    np.sqrt(D),
+                    1.0 - D / V * (1.0 - c.h_eff[k] / c.n_eff[k]),
+                    int(chosen.sum()),
+                )
                 for name, value in zip(out, values, strict=True):
                     out[name].append(value)
     return out
 
 
 def by_position(h, e, c, rows):
-    """Bands of absolute steps, at multiples of the smallest power of two that gives at most 16 non-empty ones."""
+    """Bands of absolute steps, at multiples of the smallest power of two that leaves at most 16 of them."""
     measured = np.any([rows.masks(lag)[1] for lag in c.lags], axis=0)
     steps = np.broadcast_to(np.arange(rows.T)[:, None], measured.shape)
     width = doubled_until(steps[measured], 1, 16)
@@ -554,7 +615,7 @@ def by_position(h, e, c, rows):
 
 
 def by_token_class(h, e, c, rows, tokens):
-    """Five bands of target tokens, most frequent in the fit rows first, each of about a fifth of the token mass."""
+    """Five bands of target tokens, most frequent in the fit rows first, of about equal token mass."""
     counts = np.bincount(tokens[rows.masks(0)[0]], minlength=tokens.max() + 1)
     order = np.argsort(-counts, kind="stable")
     before = np.empty_like(counts)  # occurrences of all tokens that come earlier in that order

@@ -34,8 +34,12 @@ def test_delay_line_indicators():
     c = cf.delay_line(H=6)
     m = oracle.measure(c.states(), c.semantics, c.lags, innovation_order=12)
     value, se, at_least = oracle.capacity(m.raw)
-    assert value == pytest.approx(6.0, abs=1e-9) and se < 1e-9 and at_least is False
-    assert oracle.horizon(m.raw) == 5 and oracle.span(m.raw) == 5 and oracle.span(m.raw, 0.99) == 5
+    assert value == pytest.approx(6.0, abs=1e-9)
+    assert se < 1e-9
+    assert at_least is False
+    assert oracle.horizon(m.raw) == 5
+    assert oracle.span(m.raw) == 5
+    assert oracle.span(m.raw, 0.99) == 5
     assert oracle.half_life(m.raw) == pytest.approx(5.5, abs=1e-3)
     assert oracle.memory_length(m.own) == 6
     assert oracle.memory_amount(m.raw, 4)[0] == pytest.approx(4.0, abs=1e-9)
@@ -66,16 +70,20 @@ def test_capacity_interpolates_between_grid_lags():
     expected = np.interp(np.arange(16), lags, sparse.retention).sum()
     assert sparse.significant[-1]
     assert oracle.capacity(sparse)[0] == pytest.approx(expected)
-    assert oracle.memory_amount(sparse, 6)[0] == pytest.approx(np.interp(np.arange(6), lags, sparse.retention).sum())
+    assert oracle.memory_amount(sparse, 6)[0] == pytest.approx(
+        np.interp(np.arange(6), lags, sparse.retention).sum()
+    )
 
 
 def test_no_significant_lag_gives_zero(measured):
     m = measured["independent H=8 phi=0.5"]
-    assert oracle.capacity(m.raw)[0] == 0.0 and oracle.span(m.raw) is None and oracle.half_life(m.raw) is None
+    assert oracle.capacity(m.raw)[0] == 0.0
+    assert oracle.span(m.raw) is None
+    assert oracle.half_life(m.raw) is None
 
 
 def test_correction_centres_independent_states():
-    """Held-out retention sits at -H_eff/N; corrected, the mean over repetitions is 0 within 4 of its own deviations."""
+    """Held-out retention sits at -H_eff/N; corrected, its mean is 0 within 4 of its own deviations."""
     rng = np.random.default_rng(0)
     heldout, corrected = [], []
     for _ in range(150):
@@ -153,7 +161,9 @@ def test_blocks_fall_back_to_streams():
     h, e = rng.standard_normal((60, 150, 2)), rng.standard_normal((60, 150, 1))
     assert oracle.measure(h, e, [0, 1], split="streams", w0=16).raw.blocks == 38  # 75 streams, two to a block
     few = oracle.measure(h[:, :20], e[:, :20], [0, 1], split="streams", w0=16).raw
-    assert few.blocks == 4 and np.isnan(few.se).all() and oracle.capacity(few)[2] is None
+    assert few.blocks == 4
+    assert np.isnan(few.se).all()
+    assert oracle.capacity(few)[2] is None
 
 
 def test_too_few_effective_rows():
@@ -169,7 +179,8 @@ def test_constant_units_are_dropped():
     h = np.concatenate([c.states(), np.full((2000, 2, 1), 3.0)], axis=2)
     a, b = oracle.measure(c.states(), c.semantics, [0, 1]).raw, oracle.measure(h, c.semantics, [0, 1]).raw
     np.testing.assert_allclose(a.retention, b.retention, rtol=1e-12)
-    assert (b.weight[:, :, 1] == 0).all() and b.rank == 1
+    assert (b.weight[:, :, 1] == 0).all()
+    assert b.rank == 1
 
 
 def test_population_curves_agree_with_the_closed_forms():
@@ -182,3 +193,36 @@ def test_population_curves_agree_with_the_closed_forms():
 def test_cyclic_shift_capacity():
     case = cf.cyclic_shift(H=5, lam=0.9, turns=4)
     assert case.capacity == pytest.approx(5 * (1 - 0.9**40))
+
+
+def test_rows_given_one_by_one_agree_with_the_stream():
+    c = cf.leaky_integrator(T=3000)
+    h, e = c.states(), c.semantics
+    m = oracle.measure(h, e, [2], innovation_order=0, w0=32).raw
+    fitted, measured = oracle.Rows(3000, 2, 2, "time", 0.5, 100, np.full(2, 3000)).masks(2)
+    y = oracle.shifted(e, 2)
+    block = (np.arange(3000)[:, None] // 32 + np.zeros((1, 2), int))[measured]
+    value, se = oracle.paired_retention(
+        h[fitted], y[fitted], h[measured], y[measured], block - block.min(), 1e-6, m.n_eff[0]
+    )
+    assert value == pytest.approx(m.retention[0])
+    assert se == pytest.approx(m.se[0])
+
+
+def test_memory_horizon():
+    c = cf.delay_line(phi=0.9, T=6000)
+    own = oracle.measure(c.states(), c.semantics, c.lags).own
+    nothing = np.zeros(len(c.lags))
+    assert oracle.memory_horizon(own, nothing, nothing) == 5
+    assert oracle.memory_horizon(own, np.ones(len(c.lags)), nothing) == 0
+    sampled = np.where(c.lags % 3 == 0, 0.0, np.nan)
+    assert oracle.memory_horizon(own, sampled, nothing) == 3
+
+
+def test_controls_know_the_newest_tokens_only():
+    x = cf.ar1(6000, 2, 1, 0.9)
+    memoryless, window = oracle.controls(x, [0, 1, 3, 4, 8], 4)
+    expected = 0.9 ** (2.0 * np.array([0, 1, 3, 4, 8]))
+    assert memoryless.retention == pytest.approx(expected, abs=0.1)
+    assert window.retention[:3] == pytest.approx(1.0, abs=1e-4)
+    assert window.retention[3:] == pytest.approx(0.9 ** (2.0 * np.array([1, 5])), abs=0.1)

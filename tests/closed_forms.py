@@ -205,8 +205,8 @@ def independent(H=8, phi=0.5, phi_input=0.5, T=8000, B=2, max_lag=6, seed=0):
 def scaled_orthogonal(H=8, lam=0.9, T=20000, B=2, seed=0):
     """λ · orthogonal W with evenly spread phases and an input on all of them alike: capacity H within 2 %.
 
-    The phases are those of the cyclic shift, turned into a random basis, so that the whole curve is known. For
-    a random orthogonal W only the capacity is: two of its phases may come so close that the ridge takes 2 %.
+    The phases are those of the cyclic shift, turned into a random basis, so the whole curve is known. For a
+    random orthogonal W only the capacity is: two of its phases may come so close that the ridge takes 2 %.
     """
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.standard_normal((H, H)))
@@ -261,8 +261,8 @@ def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0):
     """Exact retention and own retention [K] of a linear network on scalar AR(1) input of variance 1.
 
     The joint covariance of the state and the last max lag + 1 tokens follows from Cov(h_t, x_{t-τ}); `ridge`
-    is added to the state's correlation matrix as in the measurement. The best map's distance is 1 - 2 p'c + p'Sp
-    over the variance.
+    is added to the state's correlation matrix as in the measurement. The best map's distance is
+    1 - 2 p'c + p'Sp over the variance.
     """
     H, max_lag = len(w_hh), int(max(lags))
     lags_all = np.arange(max_lag + 1)

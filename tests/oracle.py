@@ -1,8 +1,7 @@
 """An independent, literal float64 implementation of the definitions, to check the package against.
 
-It shares no code with the package, stores every state and loops over the lags: nothing here is fast, all of it
-should be readable next to the written definitions. Shapes: T steps, B streams, H hidden size, d semantic
-dimension, K lags.
+It shares no code with the package, stores every state and loops over the lags: it is meant to be read next to
+the written definitions, not to be fast. Shapes: T steps, B streams, H hidden size, d semantic dimension, K lags.
 """
 
 from dataclasses import dataclass, field
@@ -539,7 +538,7 @@ def token_entropy(tokens):
 
 
 def capacity_ceiling(beta, rows, max_lag, rank):
-    """Sum of the `rank` largest shares that one direction of a lag's innovations has of that lag's variance."""
+    """Sum of the `rank` largest shares that a direction of a lag's innovations has of its variance."""
     shares = []
     for lag in range(max_lag + 1):
         fitted, measured = rows.masks(lag)

@@ -1,0 +1,1 @@
+"""The compiled module: importing it registers the operators of `torch.ops.rnnmem`."""

@@ -1,7 +1,8 @@
 """An independent, literal float64 implementation of the definitions, to check the package against.
 
 It shares no code with the package, stores every state and loops over the lags: it is meant to be read next to
-the written definitions, not to be fast. Shapes: T steps, B streams, H hidden size, d semantic dimension, K lags.
+the written definitions, not to be fast. Shapes: T steps, B streams, H hidden size, d semantic dimension,
+K lags.
 """
 
 from dataclasses import dataclass, field

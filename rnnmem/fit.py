@@ -240,7 +240,7 @@ def finish(
         token_band=band,
         entropy=entropy,
         block_width=max(BLOCK, 4 * int(lags[-1]), math.ceil(10 * cost.longest_time)),
-        settings={**settings, "innovation_order": innovations.order},
+        settings={**settings, "innovation_order": innovations.order, "features": weight.shape[2]},
         warnings=tuple(notes),
     )
 

@@ -1,0 +1,318 @@
+"""The two doors: `assess` measures in one call, `fit_recall` fits maps to measure with elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnmem.fit import FitOptions, Fitted, fit_maps
+from rnnmem.indicators.memory_horizon import no_control
+from rnnmem.inference import InferenceControl, Part, sampled_lags
+from rnnmem.innovations import allowed_order
+from rnnmem.measurement import Measurement
+from rnnmem.options import (
+    parts,
+    read_fit_options,
+    read_flag,
+    read_full,
+    read_measures,
+    read_precision,
+    read_readout,
+    read_share,
+)
+from rnnmem.recall import RecallMaps
+from rnnmem.report import CONTROLS, MemoryReport
+from rnnmem.runner import Runner
+from rnnmem.session import Session, measuring, open_session
+from rnnmem.summary import summarise
+from rnnmem.token_controls import WindowRunner
+
+
+def assess(
+    model: Any,
+    inputs: Tensor,
+    *,
+    embedding: nn.Embedding | Tensor | None = None,
+    semantics: Tensor | None = None,
+    lags: int | Sequence[int] | Tensor = 128,
+    layer: int = -1,
+    state: str = "output",
+    split: str = "time",
+    fit: float = 0.5,
+    washout: int = 100,
+    ridge: float = 1e-6,
+    innovation_order: int = 8,
+    lengths: Tensor | None = None,
+    readout: str = "linear",
+    measures: Sequence[str] = ("kept",),
+    head: Any = None,
+    targets: Tensor | None = None,
+    trained_window: int | None = None,
+    backend: str = "auto",
+    precision: str = "highest",
+    seed: int = 0,
+    progress: bool = False,
+) -> MemoryReport:
+    """Measures what a recurrent network still remembers of the tokens it has read.
+
+    One part of the data fits affine recall maps from the state back to each past token's semantic vector; the
+    other part, which the maps never saw, measures how far the recalled points lie from those expressed.
+
+    Args:
+        model: nn.RNN, nn.GRU or nn.LSTM of any depth, one of their cells, an rnnmem unit, or any object with
+            `init_state(batch)` and `step(x_t, state) -> (output, state)` [and `features(state)`].
+        inputs: float (T, B, I) of the model's dtype and device, or int64 tokens (T, B) with `embedding`;
+            batch first for a batch_first module.
+        embedding: what the network reads for each token: nn.Embedding, or Tensor (V, I).
+        semantics: what each token means: Tensor (V, d), a Tensor beside the inputs (T, B, d), or None for
+            the model's inputs.
+        lags: the largest lag in steps (sampled densely to 8, then in steps of a quarter), or a sequence.
+        layer: which layer is measured.
+        state: "output", that layer's h, or "full", everything it carries.
+        split: "time", the first steps fit, or "streams", the first streams fit (many short sequences).
+        fit: share of the steps or streams that fit, in (0, 1).
+        washout: steps before the first row; with "streams" it does not apply.
+        ridge: added to the diagonal of the units' correlation matrix.
+        innovation_order: how many newer tokens own retention predicts from; 0 skips it and the controls.
+        lengths: steps of each stream that are real (B,), int64.
+        readout: "linear".
+        measures: ("kept",).
+        head: not built yet.
+        targets: not built yet.
+        trained_window: not built yet.
+        backend: "auto", "reference" or "cpu".
+        precision: "highest".
+        seed: of random projections and directions.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The report; see `MemoryReport`.
+
+    Raises:
+        RnnMemError: bad input, in one line that names the argument, what was expected and what came.
+
+    Source:
+        DESIGN, this project's reconstruction of "Assessing the Memory Ability of Recurrent Neural Networks"
+        (ECAI 2020), whose formulas were not available to it.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> report = rnnmem.assess(torch.nn.GRU(3, 8), torch.randn(3000, 4, 3), lags=4)
+        >>> report.retention.shape
+        torch.Size([5])
+    """
+    options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
+    share, full = read_share("fit", fit), read_full(state)
+    read_readout(readout)
+    read_measures(measures, head, targets, trained_window)
+    read_precision(precision)
+    show = read_flag("progress", progress)
+    with measuring(model):
+        session = open_session(
+            model,
+            inputs,
+            embedding=embedding,
+            semantics=semantics,
+            lengths=lengths,
+            reset=None,
+            layer=layer,
+            full=full,
+            backend=backend,
+            seed=options.seed,
+        )
+        first = parts(split, share, session.data.steps, session.data.batch)
+        settings = describe_settings(options, layer, state, share)
+        return Assessment(session, options, first, settings).run(show)
+
+
+def fit_recall(
+    model: Any,
+    sample: Tensor,
+    *,
+    embedding: nn.Embedding | Tensor | None = None,
+    semantics: Tensor | None = None,
+    lags: int | Sequence[int] | Tensor = 128,
+    layer: int = -1,
+    state: str = "output",
+    split: str = "time",
+    washout: int = 100,
+    ridge: float = 1e-6,
+    innovation_order: int = 8,
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+    backend: str = "auto",
+    precision: str = "highest",
+    seed: int = 0,
+) -> RecallMaps:
+    """Fits recall maps to the whole of a sample, to be frozen and measured with by `MemoryMeter`.
+
+    Args:
+        model: as in `assess`.
+        sample: inputs as in `assess`; all of it fits.
+        embedding: as in `assess`.
+        semantics: as in `assess`.
+        lags: as in `assess`.
+        layer: as in `assess`.
+        state: as in `assess`.
+        split: which rows count: "time", from max(washout, max lag) on, or "streams", those of lag k from k on.
+        washout: as in `assess`.
+        ridge: as in `assess`.
+        innovation_order: as in `assess`.
+        lengths: as in `assess`.
+        reset: bool (T, B), where documents start, laid out like the sample.
+        backend: as in `assess`.
+        precision: as in `assess`.
+        seed: as in `assess`.
+
+    Returns:
+        The maps; see `RecallMaps`.
+
+    Raises:
+        RnnMemError: bad input, as in `assess`.
+    """
+    options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
+    full = read_full(state)
+    read_precision(precision)
+    with measuring(model):
+        session = open_session(
+            model,
+            sample,
+            embedding=embedding,
+            semantics=semantics,
+            lengths=lengths,
+            reset=reset,
+            layer=layer,
+            full=full,
+            backend=backend,
+            seed=options.seed,
+        )
+        settings = describe_settings(options, layer, state, 1.0)
+        return fit_session(session, session.runner(), options, settings).maps
+
+
+def describe_settings(options: FitOptions, layer: int, state: str, share: float) -> dict[str, Any]:
+    """The options, as they are kept in maps and reports."""
+    return {
+        "split": options.split,
+        "fit": share,
+        "washout": options.washout,
+        "ridge": options.ridge,
+        "seed": options.seed,
+        "layer": layer,
+        "state": state,
+        "requested_order": options.innovation_order,
+    }
+
+
+def fit_session(
+    session: Session, runner: Runner, options: FitOptions, settings: dict[str, Any], progress: Any = None
+) -> Fitted:
+    """Fits maps to all data of a session."""
+    features = session.network.feature_size(session.full)
+    return fit_maps(
+        runner,
+        session.space,
+        session.data,
+        features,
+        session.flops,
+        options,
+        settings,
+        progress=progress,
+    )
+
+
+class Assessment:
+    """One call of `assess`: fit, measure, controls, report."""
+
+    def __init__(
+        self, session: Session, options: FitOptions, first: int, settings: dict[str, Any]
+    ) -> None:
+        self.session, self.options, self.settings = session, options, settings
+        data = session.data
+        self.by_stream = options.split == "streams"
+        if self.by_stream:
+            self.fitting, self.measured = data.streams(0, first), data.streams(first, data.batch)
+            self.fit_part = Part(range(first), 0, data.steps)
+            self.measured_part = Part(range(first, data.batch), 0, data.steps)
+        else:
+            self.fitting, self.measured = data.time(0, first), data.time(first, data.steps)
+            start = max(options.washout, int(options.lags[-1]))
+            self.fit_part = Part(range(data.batch), start, first)
+            self.measured_part = Part(range(data.batch), max(first, start), data.steps)
+
+    def run(self, show: bool) -> MemoryReport:
+        """Measures everything, with a progress bar if it is to be shown."""
+        session, options = self.session, self.options
+        runner = session.runner()
+        with progress_bar(show, session.data.steps * session.data.batch) as advance:
+            fit_only = Session(session.network, session.space, self.fitting, session.backend, session.full)
+            fitted = fit_session(fit_only, runner, options, self.settings, advance)
+            maps = fitted.maps
+            measurement = self.measure(runner, fitted, session.flops, advance)
+        controls: dict[str, Tensor | None] = dict.fromkeys(CONTROLS)
+        if maps.has_own:
+            controls = self.controls(runner, maps, show)
+        return self.summary(measurement, controls)
+
+    def measure(self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None) -> Measurement:
+        """Measures the other part; the state is carried across where it is later in time."""
+        measurement = Measurement(fitted.maps)
+        if not self.by_stream:
+            measurement.state, measurement.carry = fitted.state, fitted.carry
+        measurement.feed(runner, self.session.space, self.measured, flops, True, advance)
+        return measurement
+
+    def summary(
+        self, measurement: Measurement, controls: dict[str, Tensor | None] | None = None
+    ) -> MemoryReport:
+        assert measurement.tally is not None
+        described, backend = self.session.network.describe(), self.session.backend
+        return summarise(measurement.tally, measurement.maps, described, backend, "highest", controls)
+
+    def controls(self, runner: Runner, maps: RecallMaps, show: bool) -> dict[str, Tensor | None]:
+        """The three controls, by lag."""
+        lags = maps.lags
+        order = allowed_order(self.options.innovation_order, maps.dimension, int(maps.rows[0]))
+        window = min(max(order, 1), int(lags[-1]) + 1)
+        chosen = sampled_lags(lags)
+        control = InferenceControl(
+            runner,
+            self.session.space,
+            self.session.data,
+            maps.innovations,
+            [int(lags[index]) for index in chosen],
+            self.options.ridge,
+            self.by_stream,
+        )
+        values, errors = control.run(self.fit_part, self.measured_part, maps.features)
+        inference, inference_se = no_control(lags), no_control(lags)
+        inference[chosen], inference_se[chosen] = values, errors
+        return {
+            "memoryless": self.token_control(1),
+            "window": self.token_control(window),
+            "inference": inference,
+            "inference_se": inference_se,
+        }
+
+    def token_control(self, window: int) -> Tensor:
+        """Retention [K] of the last `window` tokens."""
+        runner, size = WindowRunner(window), window * self.session.space.dimension
+        options = replace(self.options, innovation_order=0)
+        fitted = fit_maps(runner, self.session.space, self.fitting, size, size, options, self.settings)
+        return self.summary(self.measure(runner, fitted, size)).retention
+
+
+@contextmanager
+def progress_bar(show: bool, total: int) -> Iterator[Any]:
+    """A function to call with the rows done, or None."""
+    if not show:
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" rows", unit_scale=True, desc="measuring") as bar:
+        yield bar.update

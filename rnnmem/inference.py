@@ -1,0 +1,283 @@
+"""The inference control: own retention without memory of the token.
+
+At lag tau the same unit starts from its initial state and reads only the tau newest tokens. It has never seen
+e_{t-tau}, so all that a recall map of its own scores on that token is inference from the newer ones, of the
+kind that an affine prediction cannot take out.
+
+One run over the longest sampled lag serves all of them: the state after tau tokens is the sample of lag tau.
+
+Source: DESIGN (this project).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import Chunk, Streams
+from rnnmem.fit import FEWEST, effective_dimension
+from rnnmem.indicators.curve import measure_curve
+from rnnmem.innovations import Innovations
+from rnnmem.noise import Autocorrelation, Remembered, integrated_time
+from rnnmem.ridge import RidgeSystem
+from rnnmem.runner import Runner
+from rnnmem.semantics import SemanticSpace
+
+SAMPLED = 8
+FEWEST_ROWS = 20_000
+ROWS_A_FEATURE = 20
+WINDOWS = 1024
+PIECE = 16
+BLOCKS = 32
+KEPT_FLOATS = 2**20
+
+
+def sampled_lags(lags: Tensor) -> list[int]:
+    """Indices of the lags to sample: all up to 8, else 8 from the first to the last in even ratios."""
+    count = len(lags)
+    if count <= SAMPLED:
+        return list(range(count))
+    grid = lags.double()
+    first = 1 if int(lags[0]) == 0 else 0
+    start, end = float(grid[first]), float(grid[-1])
+    chosen: list[int] = []
+    for step in range(SAMPLED):
+        wanted = start * (end / start) ** (step / (SAMPLED - 1))
+        free = [i for i in range(first, count) if i not in chosen]
+        chosen.append(min(free, key=lambda i: abs(float(grid[i]) - wanted)))
+    return sorted(chosen)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one part of the data: those of steps `first` ... `end` - 1 of the streams given."""
+
+    streams: range
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows start: step [n, m] and stream [n, m]; dimension 0 is the order of time (or of streams)."""
+
+    start: Tensor
+    stream: Tensor
+
+
+class InferenceControl:
+    """Runs the control; see the module.
+
+    Args:
+        runner: the network in motion.
+        space: where semantic vectors come from.
+        data: all streams, both parts.
+        innovations: the predictors of own retention.
+        lags: the sampled lags, increasing.
+        ridge: of the recall maps.
+        by_stream: whether parts are sets of streams.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        space: SemanticSpace,
+        data: Streams,
+        innovations: Innovations,
+        lags: list[int],
+        ridge: float,
+        by_stream: bool,
+        progress: Any = None,
+    ) -> None:
+        self.runner, self.space, self.data = runner, space, data
+        self.innovations, self.lags, self.ridge = innovations, lags, ridge
+        self.by_stream, self.progress = by_stream, progress
+        self.steps = data.inputs.new_empty(0)
+
+    def windows(self, part: Part, rows: int) -> Windows:
+        """Starts that leave at least `rows` rows at the longest lag, evenly spread, or all there are."""
+        longest = self.lags[-1]
+        streams = torch.tensor(part.streams)
+        if self.by_stream:
+            lengths = self.lengths()[streams]
+            possible = int((lengths - max(longest, 1)).clamp(min=0).sum())
+            if possible > rows:
+                keep = torch.linspace(0, len(streams) - 1, -(-len(streams) * rows // possible)).long().unique()
+                streams, lengths = streams[keep], lengths[keep]
+            starts = torch.arange(1, int(lengths.max()) if len(lengths) else 1)
+            grid = Windows(starts.expand(len(streams), -1), streams[:, None].expand(-1, len(starts)))
+            return grid
+        low = max(1, part.first - max(longest, 1) + 1)
+        high = part.end - 1
+        if part.end - max(longest, 1) > max(1, part.first):
+            low, high = max(1, part.first), part.end - max(longest, 1)
+        wanted = -(-rows // len(streams))
+        count = min(wanted, high - low + 1)
+        starts = torch.linspace(low, high, count, dtype=torch.float64).round().long()
+        return Windows(starts[:, None].expand(-1, len(streams)), streams.expand(count, -1))
+
+    def lengths(self) -> Tensor:
+        if self.data.lengths is not None:
+            return self.data.lengths.cpu()
+        return torch.full((self.data.batch,), self.data.steps)
+
+    def valid(self, part: Part, windows: Windows, lag: int) -> Tensor:
+        """Which windows end in a row of the part at this lag [n, m]."""
+        row = windows.start + lag - 1
+        inside = row < self.lengths()[windows.stream]
+        return inside if self.by_stream else inside & (row >= part.first) & (row < part.end)
+
+    def features(self, windows: Windows) -> list[Tensor]:
+        """The state after each sampled number of tokens, for windows [n, m]: [n, m, F] by lag."""
+        shape = windows.start.shape
+        start, stream = windows.start.flatten(), windows.stream.flatten()
+        state = self.runner.init_state(len(start))
+        at, found = 0, []
+        for lag in self.lags:
+            values: Tensor | None = None
+            while at < lag:
+                length = min(PIECE, lag - at)
+                steps = (start + at + torch.arange(length)[:, None]).clamp(max=self.data.steps - 1)
+                inputs = self.data.inputs[steps, stream]
+                age = torch.full(steps.shape, -1, dtype=torch.int64)
+                chunk = Chunk(inputs, inputs, None, age, None, 0, 0)
+                values, state = self.runner.store(chunk, state)
+                values, at = values[-1], at + length
+            found.append(None if values is None else values.unflatten(0, shape))
+        size = next((f.shape[-1] for f in found if f is not None), 1)
+        none = torch.zeros(*shape, size, dtype=self.space_dtype())
+        return [none if f is None else f for f in found]
+
+    def space_dtype(self) -> torch.dtype:
+        if self.space.table is not None:
+            return self.space.table.dtype
+        return self.data.inputs.dtype if self.data.aligned is None else self.data.aligned.dtype
+
+    def innovation(self, windows: Windows) -> list[Tensor]:
+        """The innovation of the token just before each window [n, m, d], by lag."""
+        order = self.innovations.order
+        steps = windows.start - 1 + torch.arange(order + 1).view(-1, 1, 1)
+        steps = steps.clamp(max=self.data.steps - 1)
+        aligned = None if self.data.aligned is None else self.data.aligned[steps, windows.stream]
+        vectors = self.space.vectors(self.data.inputs[steps, windows.stream], aligned)
+        kinds = self.innovations.targets(vectors.flatten(1, 2))[:, 0]
+        return [kinds[self.innovations.order_of(lag)].unflatten(0, windows.start.shape) for lag in self.lags]
+
+    def batches(self, windows: Windows) -> list[Windows]:
+        """Groups of windows that run together, whole rows of the grid."""
+        size = max(1, WINDOWS // max(1, windows.start.shape[1]))
+        starts, streams = windows.start.split(size), windows.stream.split(size)
+        return [Windows(*pair) for pair in zip(starts, streams, strict=True)]
+
+    def run(self, fit: Part, measured: Part, features: int) -> tuple[Tensor, Tensor]:
+        """Own retention [n] of the control and its standard error [n], at the sampled lags."""
+        rows = max(FEWEST_ROWS, ROWS_A_FEATURE * features)
+        maps = self.fit(fit, rows)
+        sums = [torch.zeros(BLOCKS, 3, dtype=torch.float64) for _ in self.lags]
+        windows = self.windows(measured, rows)
+        total, done = len(windows.start), 0
+        for batch in self.batches(windows):
+            block = (done + torch.arange(len(batch.start))) * BLOCKS // total
+            done += len(batch.start)
+            targets = self.innovation(batch)
+            for index, values in enumerate(self.features(batch)):
+                fitted = maps[index]
+                mask = self.valid(measured, batch, self.lags[index])
+                left = values.double() @ fitted.weight.T + fitted.bias - targets[index].double()
+                distance = left.square().sum(-1) * mask
+                variance = (targets[index].double() - fitted.mean).square().sum(-1) * mask
+                columns = torch.stack((distance.sum(1), variance.sum(1), mask.sum(1).double()), dim=1)
+                sums[index].index_add_(0, block, columns)
+            self.report(batch)
+        return self.score(maps, sums)
+
+    def fit(self, part: Part, rows: int) -> list[WindowMap]:
+        """A recall map for each sampled lag."""
+        fits = [WindowFit(self.ridge) for _ in self.lags]
+        for batch in self.batches(self.windows(part, rows)):
+            targets = self.innovation(batch)
+            for index, values in enumerate(self.features(batch)):
+                fits[index].add(values, targets[index], self.valid(part, batch, self.lags[index]))
+            self.report(batch)
+        return [fit.solve() for fit in fits]
+
+    def report(self, batch: Windows) -> None:
+        if self.progress is not None:
+            self.progress(batch.start.numel() * max(1, self.lags[-1]))
+
+    def score(self, maps: list[WindowMap], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
+        values, errors = [], []
+        for fitted, table in zip(maps, sums, strict=True):
+            used = table[table[:, 2] > 0]
+            factor = 1 - fitted.size / fitted.rows if fitted.rows >= FEWEST * fitted.size else float("nan")
+            curve = measure_curve(
+                torch.zeros(1, dtype=torch.int64),
+                used[:, :1],
+                used[:, 1:2],
+                used[:, 2:],
+                torch.tensor([factor], dtype=torch.float64),
+                torch.tensor([fitted.variance], dtype=torch.float64),
+                torch.zeros(1, dtype=torch.float64),
+            )
+            values.append(curve.retention)
+            errors.append(curve.se)
+        return torch.cat(values), torch.cat(errors)
+
+
+@dataclass(frozen=True)
+class WindowMap:
+    """A recall map of the control [d, F], its effective size and rows, and the variance it adds."""
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    size: float
+    rows: float
+    variance: float
+
+
+class WindowFit:
+    """Fits the recall map of one lag to the control's states."""
+
+    def __init__(self, ridge: float) -> None:
+        self.ridge = ridge
+        self.count = 0
+        self.pilot: tuple[Tensor, Tensor] | None = None
+        self.sums: list[Tensor] = []
+        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, features: Tensor, targets: Tensor, mask: Tensor) -> None:
+        """Adds features [n, m, F] and targets [n, m, d] where `mask` [n, m]."""
+        h, e = features[mask].double(), targets[mask].double()
+        if not len(h):
+            return
+        if self.pilot is None:
+            self.pilot = (h.mean(0), e.mean(0))
+        h, e = h - self.pilot[0], e - self.pilot[1]
+        parts = [h.sum(0), e.sum(0), h.T @ h, h.T @ e]
+        self.sums = [a + b for a, b in zip(self.sums, parts, strict=True)] if self.sums else parts
+        self.count += len(h)
+        self.kept.append((features, targets, mask))
+        while len(self.kept) > 1 and sum(f.numel() for f, _, _ in self.kept[1:]) >= KEPT_FLOATS:
+            self.kept.pop(0)
+
+    def solve(self) -> WindowMap:
+        if self.pilot is None:
+            nan = torch.full((1,), float("nan"), dtype=torch.float64)
+            return WindowMap(nan[None], nan, nan, 1.0, 0.0, float("nan"))
+        h, e, hh, he = (part / self.count for part in self.sums)
+        system = RidgeSystem(h + self.pilot[0], hh - h.outer(h), self.ridge)
+        weight = system.solve(he - h.outer(e))
+        mean = e + self.pilot[1]
+        bias = mean - weight @ system.mean
+        features, targets, mask = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        white = ((features.double() - system.mean) @ system.whitening.T).masked_fill(~mask.unsqueeze(-1), 0)
+        left = (features.double() @ weight.T + bias - targets).masked_fill(~mask.unsqueeze(-1), 0)
+        state = Remembered(Autocorrelation([white], [mask]))
+        rows = self.count / max(0.5, integrated_time(Autocorrelation([left], [mask]), state))
+        spread = effective_dimension([left], [mask])
+        size = system.effective_size
+        return WindowMap(weight, bias, mean, size, rows, 2 * size / (rows**2 * spread))

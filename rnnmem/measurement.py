@@ -1,0 +1,108 @@
+"""Measuring with frozen maps over checked data: what `assess` and `MemoryMeter` share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import Carry, Streams, batches, chunk_steps, cut, fresh_carry, join_carries
+from rnnmem.hull import EVERY
+from rnnmem.moments import Rows
+from rnnmem.recall import RecallMaps
+from rnnmem.runner import Runner, stream_join, stream_slice
+from rnnmem.scan import Projection
+from rnnmem.semantics import SemanticSpace
+from rnnmem.tally import Plan, Tally
+
+WIDE = 32
+
+
+class Measurement:
+    """The sums measured so far, and where the streams stand.
+
+    Attributes:
+        maps: the frozen maps.
+        tally: the sums, or None before the first chunk.
+        carry: history and ages of the streams, or None before their start.
+        state: the network's state, or None before the streams' start.
+    """
+
+    def __init__(self, maps: RecallMaps) -> None:
+        self.maps = maps
+        self.rows = Rows(maps.lags, maps.settings["split"], maps.settings["washout"])
+        self.plan = Plan(maps, self.rows.min_age)
+        self.tally: Tally | None = None
+        self.carry: Carry | None = None
+        self.state: Any = None
+
+    def feed(
+        self,
+        runner: Runner,
+        space: SemanticSpace,
+        data: Streams,
+        flops: int,
+        count: bool,
+        progress: Any = None,
+    ) -> None:
+        """Runs checked data through, and sums what is to be counted."""
+        history = self.maps.history
+        carry = self.carry or fresh_carry(space, data, history)
+        state = runner.init_state(data.batch) if self.state is None else self.state
+        if self.tally is None:
+            self.tally = Tally(self.maps, data.batch)
+        kinds = len(self.maps.innovations.predictors)
+        floats = max(self.maps.features, kinds * self.maps.dimension, 2 * len(self.plan.lag))
+        states, carries = [], []
+        for start, end in batches(data):
+            part, one = data.streams(start, end), carry.streams(start, end)
+            held = stream_slice(runner, state, slice(start, end))
+            steps = chunk_steps(part.batch, floats, flops)
+            for chunk, after in cut(space, part, one, steps, start):
+                one = after
+                if not count:
+                    _, held = runner.store(chunk, held)
+                else:
+                    targets = self.targets(chunk.vectors)
+                    projected, held = runner.project(chunk, held, self.projection(targets, chunk.age, chunk.step))
+                    self.tally.add(chunk, projected, targets, self.maps, self.plan, self.moment_every)
+                    self.tally.add_coordinates(chunk, projected, self.maps, self.plan, EVERY)
+                if progress is not None:
+                    progress(chunk.age.numel())
+            states.append(held)
+            carries.append(one)
+        self.state, self.carry = stream_join(runner, states), join_carries(carries)
+
+    @property
+    def moment_every(self) -> int:
+        """Second moments are of every step up to 32 dimensions, of every fourth above."""
+        return 1 if self.maps.dimension <= WIDE else 4
+
+    def targets(self, vectors: Tensor) -> Tensor:
+        """All kinds of target [N, M + T, B, d]."""
+        innovations = self.maps.innovations
+        return innovations.targets(vectors) if innovations.order else vectors.unsqueeze(0)
+
+    def projection(self, targets: Tensor, age: Tensor, step: int) -> Projection:
+        """What the project sink is given for a chunk."""
+        maps, plan = self.maps, self.plan
+        raw, own = maps.raw, maps.own
+        weights, biases = [raw.weight, maps.null_weight[None]], [raw.bias, maps.null_bias[None]]
+        if maps.has_own:
+            weights.append(own.weight)
+            biases.append(own.bias)
+        return Projection(
+            weight=torch.cat(weights).to(targets),
+            bias=torch.cat(biases).to(targets),
+            targets=targets,
+            buffer=plan.buffer,
+            lag=plan.lag,
+            age=age,
+            min_age=plan.min_age,
+            step=step,
+            moment_every=self.moment_every,
+            directions=maps.directions.to(targets),
+            coordinate_maps=plan.lags + 1,
+            coordinate_every=EVERY,
+        )

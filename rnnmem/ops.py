@@ -1,0 +1,255 @@
+"""The cpu backend: the compiled operators `torch.ops.rnnmem.*` and the scan that is made of them.
+
+The operators change nothing in place. What they take, beside the names that `rnnmem.scan` explains:
+
+- pack: `weight` [N, G*H, K], `gates` G, to panels [N, panels, K, vectors, lanes]; see csrc/job.h.
+- gate_rows: `inputs` [N, I] to rows W_ih x + b_ih, packed: what `table` is when there is no `ih`.
+- store, project: the layer packed as N = 1; `inputs` float [T, B, I] with unit stride in the last dimension
+  and no `table`, or tokens [T, B] that name rows of `table`, either x rows [V, I] with `ih` or packed gates
+  [V, panels * vectors * lanes] without.
+- project: `maps` [groups of maps, panels, F, vectors, lanes] and `map_bias` are `pack`ed group by group.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.errors import RnnMemError, expected
+from rnnmem.scan import Projected, Projection
+from rnnmem.units import Unit, Weights
+
+GATE_TABLE_BYTES = 64 << 20
+GROUP_COLUMNS = 256  # columns of the recall maps that are projected at a time
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16, "neon": 16}
+
+_extension: Any = None
+_missing: str | None = None
+
+
+def _load() -> None:
+    """Imports the compiled module once; what fails is remembered and said when the backend is asked for."""
+    global _extension, _missing
+    if _extension is not None or _missing is not None:
+        return
+    try:
+        _extension = importlib.import_module("rnnmem._C")
+    except ImportError as error:
+        build = "build it with `pip install --no-build-isolation .`"
+        _missing = f"the compiled extension rnnmem._C ({build}): {error}"
+        return
+    for name, fake in FAKES.items():
+        torch.library.register_fake(f"rnnmem::{name}", fake)
+
+
+def missing() -> str | None:
+    """Why the cpu backend cannot run here, in one line, or None."""
+    _load()
+    return _missing
+
+
+def isa_levels() -> list[str]:
+    """The instruction sets that this machine runs, best first.
+
+    Raises:
+        RnnMemError: the compiled extension is missing.
+
+    Example:
+        >>> from rnnmem.ops import isa_levels
+        >>> isa_levels()[-1] in ("baseline", "neon")
+        True
+    """
+    _load()
+    if _extension is None:
+        raise expected("backend", _missing or "the compiled extension", "no such module")
+    levels: list[str] = _extension.isa_levels()
+    return levels
+
+
+class CpuScan:
+    """One layer on the cpu backend; see `rnnmem.scan.Scan`.
+
+    Args:
+        unit: a unit that the compiled kernels have.
+        weights: its weights, float32 or float64 on the CPU; packed here, once.
+        embedding: table [V, I] when the inputs are tokens. Its gates W_ih e + b_ih are computed here for every
+            token if they take at most 64 MiB.
+        isa: one of `isa_levels()`; None takes the best.
+
+    Raises:
+        RnnMemError: the compiled extension is missing, an unknown unit, or an ISA that this machine lacks.
+    """
+
+    def __init__(
+        self, unit: Unit, weights: Weights, embedding: Tensor | None = None, isa: str | None = None
+    ) -> None:
+        levels = isa_levels()
+        if isa is not None and isa not in levels:
+            raise expected("isa", "one of " + ", ".join(levels), repr(isa))
+        self.isa = levels[0] if isa is None else isa
+        self.unit = unit
+        self.ops = torch.ops.rnnmem
+        self._maps_key: tuple[tuple[Tensor, int], ...] | None = None
+        self._packed_maps: tuple[Tensor, Tensor]
+        try:
+            self._layer = self._pack_layer(weights, embedding)
+        except RuntimeError as error:
+            raise RnnMemError(f"weights: {error}".splitlines()[0]) from error
+
+    def _pack(self, weight: Tensor, gates: int) -> Tensor:
+        packed: Tensor = self.ops.pack(weight.detach().contiguous(), gates, self.isa)
+        return packed
+
+    def _pack_layer(self, w: Weights, embedding: Tensor | None) -> tuple[Any, ...]:
+        gates, name, isa = self.unit.gates, self.unit.name, self.isa
+        ih, hh, bias_ih, bias_hh = (
+            self._pack(weight.view(1, weight.shape[0], -1), gates) for weight in (w.ih, w.hh, w.bias_ih, w.bias_hh)
+        )
+        if embedding is None:
+            return (None, ih, bias_ih, hh, bias_hh, w.leak)
+        table = embedding.detach().contiguous()
+        if table.shape[0] * bias_ih.numel() * bias_ih.element_size() > GATE_TABLE_BYTES:
+            return (table, ih, bias_ih, hh, bias_hh, w.leak)
+        rows = self.ops.gate_rows(name, isa, table, ih, bias_ih, hh, bias_hh)
+        return (rows, None, bias_ih, hh, bias_hh, w.leak)
+
+    def _arguments(self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool) -> tuple[Any, ...]:
+        inputs = inputs.detach()
+        if inputs.dim() == 2 or inputs.stride(-1) != 1:
+            inputs = inputs.contiguous()
+        reset = None if reset is None else reset.contiguous()
+        return (self.unit.name, self.isa, inputs, *self._layer, state.detach().contiguous(), reset, full)
+
+    def store(self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool) -> tuple[Tensor, Tensor]:
+        """See `rnnmem.scan.Scan.store`."""
+        features, last = self.ops.store(*self._arguments(inputs, state, reset, full))
+        return features, last
+
+    def project(
+        self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool, projection: Projection
+    ) -> tuple[Projected, Tensor]:
+        """See `rnnmem.scan.Scan.project`."""
+        p = projection
+        maps, bias = self._maps(p)
+        distance, moment, coordinates, last = self.ops.project(
+            *self._arguments(inputs, state, reset, full),
+            maps,
+            bias,
+            *(x.detach().contiguous() for x in (p.targets, p.buffer, p.lag, p.age, p.min_age)),
+            p.step,
+            p.moment_every,
+            p.directions.detach().contiguous(),
+            p.coordinate_maps,
+            p.coordinate_every,
+        )
+        return Projected(distance, moment, coordinates), last
+
+    def _maps(self, p: Projection) -> tuple[Tensor, Tensor]:
+        """The recall maps packed in groups, kept while the next chunk brings the same unchanged tensors."""
+        key = tuple((x, 0 if x.is_inference() else x._version) for x in (p.weight, p.bias))
+        if self._maps_key is not None and all(
+            new[0] is old[0] and new[1] == old[1] and not new[0].is_inference()
+            for new, old in zip(key, self._maps_key, strict=True)
+        ):
+            return self._packed_maps
+        maps, d, features = p.weight.shape
+        groups, each = map_groups(maps, d)
+        padding = (0, 0, 0, groups * each - maps)
+        weight = torch.nn.functional.pad(p.weight.detach().reshape(maps, d * features), padding)
+        bias = torch.nn.functional.pad(p.bias.detach(), padding)
+        self._packed_maps = (
+            self._pack(weight.view(groups, each * d, features), 1),
+            self._pack(bias.view(groups, each * d, 1), 1),
+        )
+        self._maps_key = key
+        return self._packed_maps
+
+
+def map_groups(maps: int, d: int) -> tuple[int, int]:
+    """How many groups the maps go in, and how many maps a group has (the last one may have fewer)."""
+    groups = -(-maps // max(1, GROUP_COLUMNS // d)) if maps else 0
+    return groups, -(-maps // groups) if groups else 0
+
+
+def panels(size: int, gates: int, isa: str, dtype: torch.dtype) -> tuple[int, int, int]:
+    """Panels, vectors and lanes of a packed matrix [gates * size, K]; csrc/job.h computes the same."""
+    lanes = VECTOR_BYTES[isa] // dtype.itemsize
+    units = lanes * (2 if gates == 1 else 1)
+    return -(-size // units), 2 if gates == 1 else gates, lanes
+
+
+def fake_pack(weight: Tensor, gates: int, isa: str) -> Tensor:
+    count, vectors, lanes = panels(weight.shape[1] // gates, gates, isa, weight.dtype)
+    return weight.new_empty(weight.shape[0], count, weight.shape[2], vectors, lanes)
+
+
+def fake_gate_rows(
+    unit: str, isa: str, inputs: Tensor, ih: Tensor, bias_ih: Tensor, hh: Tensor, bias_hh: Tensor
+) -> Tensor:
+    return inputs.new_empty(inputs.shape[0], bias_ih.numel())
+
+
+def fake_store(
+    unit: str,
+    isa: str,
+    inputs: Tensor,
+    table: Tensor | None,
+    ih: Tensor | None,
+    bias_ih: Tensor,
+    hh: Tensor,
+    bias_hh: Tensor,
+    leak: float,
+    state: Tensor,
+    reset: Tensor | None,
+    full: bool,
+) -> tuple[Tensor, Tensor]:
+    features = state.shape[2] * (state.shape[0] if full else 1)
+    return state.new_empty(inputs.shape[0], state.shape[1], features), torch.empty_like(state)
+
+
+def fake_project(
+    unit: str,
+    isa: str,
+    inputs: Tensor,
+    table: Tensor | None,
+    ih: Tensor | None,
+    bias_ih: Tensor,
+    hh: Tensor,
+    bias_hh: Tensor,
+    leak: float,
+    state: Tensor,
+    reset: Tensor | None,
+    full: bool,
+    maps: Tensor,
+    map_bias: Tensor,
+    targets: Tensor,
+    buffer: Tensor,
+    lag: Tensor,
+    age: Tensor,
+    min_age: Tensor,
+    step: int,
+    moment_every: int,
+    directions: Tensor,
+    coordinate_maps: int,
+    coordinate_every: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    steps, streams, d = inputs.shape[0], state.shape[1], targets.shape[3]
+    taken = (step + steps - 1) // coordinate_every - (step - 1) // coordinate_every
+    return (
+        state.new_empty(steps, streams, lag.shape[0]),
+        state.new_empty(lag.shape[0], d, d, dtype=torch.float64),
+        state.new_empty(taken, streams, coordinate_maps, directions.shape[0]),
+        torch.empty_like(state),
+    )
+
+
+FAKES: dict[str, Callable[..., Any]] = {
+    "pack": fake_pack,
+    "gate_rows": fake_gate_rows,
+    "store": fake_store,
+    "project": fake_project,
+}

@@ -1,0 +1,121 @@
+"""Reads the options of `assess`, `fit_recall` and `compare`: each is checked once, here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from rnnmem.errors import expected
+from rnnmem.fit import FitOptions
+from rnnmem.lags import lag_grid
+
+MEASURES = ("kept",)
+PLANNED_MEASURES = ("forgotten", "learnable", "used")
+
+
+def read_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        raise expected(name, " or ".join(map(repr, choices)), repr(value))
+    return value
+
+
+def read_share(name: str, value: Any) -> float:
+    """A number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise expected(name, "a number in (0, 1)", repr(value))
+    return float(value)
+
+
+def read_count(name: str, value: Any) -> int:
+    """An int >= 0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, Tensor):
+        raise expected(name, "an int >= 0", repr(value))
+    if value.__index__() < 0:
+        raise expected(name, "an int >= 0", value)
+    return int(value.__index__())
+
+
+def read_seed(value: Any) -> int:
+    """A seed that torch takes."""
+    seed = read_count("seed", value)
+    if seed >= 2**63:
+        raise expected("seed", "an int in 0 ... 2**63 - 1", seed)
+    return seed
+
+
+def read_ridge(value: Any) -> float:
+    """A finite number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise expected("ridge", "a number >= 0", repr(value))
+    if not math.isfinite(value) or value < 0:
+        raise expected("ridge", "a number >= 0", value)
+    return float(value)
+
+
+def read_fit_options(
+    lags: Any, split: Any, washout: Any, ridge: Any, innovation_order: Any, seed: Any
+) -> FitOptions:
+    """How recall maps are to be fitted."""
+    return FitOptions(
+        lags=lag_grid(lags),
+        split=read_choice("split", split, ("time", "streams")),
+        washout=read_count("washout", washout),
+        ridge=read_ridge(ridge),
+        innovation_order=read_count("innovation_order", innovation_order),
+        seed=read_seed(seed),
+    )
+
+
+def read_full(state: Any) -> bool:
+    """Whether the whole state is measured, or the output alone."""
+    return read_choice("state", state, ("output", "full")) == "full"
+
+
+def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -> None:
+    """Refuses what is not built yet instead of leaving it out in silence."""
+    if isinstance(measures, str) or not isinstance(measures, Iterable):
+        raise expected("measures", f"a sequence of {MEASURES}", repr(measures))
+    for measure in measures:
+        if measure in PLANNED_MEASURES:
+            raise expected("measures", f"measures that are built: {MEASURES}", repr(measure))
+        if measure not in MEASURES:
+            raise expected("measures", f"measures out of {MEASURES}", repr(measure))
+    if not tuple(measures):
+        raise expected("measures", f"at least one of {MEASURES}", "none")
+    for name, value in (("head", head), ("targets", targets), ("trained_window", trained_window)):
+        if value is not None:
+            raise expected(name, "None: how much context is used is not measured yet", type(value).__name__)
+
+
+def read_readout(readout: Any) -> None:
+    if readout != "linear":
+        raise expected("readout", "'linear' (recall from features is not built yet)", repr(readout))
+
+
+def read_precision(precision: Any) -> str:
+    """The precision of the recurrence; this version computes in the model's own."""
+    read_choice("precision", precision, ("highest", "high", "medium"))
+    if precision != "highest":
+        raise expected("precision", "'highest' (the others are not built yet)", repr(precision))
+    return "highest"
+
+
+def read_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise expected(name, "True or False", repr(value))
+    return value
+
+
+def parts(split: str, fit: float, steps: int, streams: int) -> int:
+    """How many steps or streams fit the maps: F = int(fit * T), or int(fit * B)."""
+    whole = steps if split == "time" else streams
+    first = int(fit * whole)
+    if first == 0 or first == whole:
+        what = f"{first} of {whole} {'steps' if split == 'time' else 'streams'} to fit on"
+        raise expected("fit", "a share that leaves a part to fit on and a part to measure", what)
+    return first
+

@@ -1,0 +1,85 @@
+"""What every measurement begins with: a network read, its data checked, a backend chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnmem.backends import choose_backend
+from rnnmem.chunks import Streams, check_data, read_streams
+from rnnmem.network import Network, ObjectNetwork, read_network
+from rnnmem.runner import Runner, make_runner
+from rnnmem.semantics import SemanticSpace, semantic_space
+
+
+@dataclass(frozen=True)
+class Session:
+    """A network ready to run over checked data.
+
+    Attributes:
+        network: what was read from the model.
+        space: where semantic vectors come from.
+        data: the streams, time first.
+        backend: the name of the backend that runs.
+        full: whether the whole state is measured.
+    """
+
+    network: Network | ObjectNetwork
+    space: SemanticSpace
+    data: Streams
+    backend: str
+    full: bool
+
+    @property
+    def flops(self) -> int:
+        """Operations of a step and stream, for the size of chunks."""
+        if isinstance(self.network, ObjectNetwork):
+            return 10**6
+        return sum(layer.flops for layer in self.network.layers)
+
+    def runner(self) -> Runner:
+        """The network in motion, its weights packed as they are now."""
+        embedding = self.space.embedding
+        return make_runner(self.network, self.backend, embedding, self.full)
+
+
+def open_session(
+    model: Any,
+    inputs: Tensor,
+    *,
+    embedding: nn.Embedding | Tensor | None,
+    semantics: Tensor | None,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    layer: int,
+    full: bool,
+    backend: str,
+    seed: int,
+) -> Session:
+    """Reads and checks everything that a measurement is given."""
+    network = read_network(model, layer)
+    chosen = choose_backend(backend, network)
+    aligned = semantics if isinstance(semantics, Tensor) and semantics.dim() == 3 else None
+    data = read_streams(network, inputs, aligned, lengths, reset)
+    space = semantic_space(network, data.inputs, embedding, semantics, seed)
+    check_data(data, space)
+    return Session(network, space, data, chosen, full)
+
+
+@contextmanager
+def measuring(model: Any) -> Iterator[None]:
+    """Leaves the model's mode, gradients and the random state as they were."""
+    modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            if modes:
+                model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

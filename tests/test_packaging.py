@@ -16,7 +16,7 @@ from rnnmem import _C
 
 ROOT = Path(__file__).parents[1]
 SHIM = re.compile(r"aoti_torch_\w+|torch_\w+")  # the C functions of the LibTorch stable ABI
-PYTHON = re.compile(r"PyModuleDef_Init|PyModule_Create2")  # of the stable ABI since Python 3.5
+PYTHON = re.compile(r"_?Py\w+")  # which of them are stable, Python's headers see to under Py_LIMITED_API
 SYSTEM = re.compile(r"\w+@(GLIBC|GLIBCXX|CXXABI|GCC|GOMP|OMP)_[\w.]+")
 
 

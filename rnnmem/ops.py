@@ -76,8 +76,8 @@ class CpuScan:
     Args:
         unit: a unit that the compiled kernels have.
         weights: its weights, float32 or float64 on the CPU; packed here, once.
-        embedding: table [V, I] when the inputs are tokens. Its gates W_ih e + b_ih are computed here for every
-            token if they take at most 64 MiB.
+        embedding: table [V, I] when the inputs are tokens. The gates W_ih e + b_ih of every token are computed
+            here, once, if they take at most 64 MiB.
         isa: one of `isa_levels()`; None takes the best.
 
     Raises:
@@ -107,7 +107,8 @@ class CpuScan:
     def _pack_layer(self, w: Weights, embedding: Tensor | None) -> tuple[Any, ...]:
         gates, name, isa = self.unit.gates, self.unit.name, self.isa
         ih, hh, bias_ih, bias_hh = (
-            self._pack(weight.view(1, weight.shape[0], -1), gates) for weight in (w.ih, w.hh, w.bias_ih, w.bias_hh)
+            self._pack(weight.reshape(1, weight.shape[0], -1), gates)
+            for weight in (w.ih, w.hh, w.bias_ih, w.bias_hh)
         )
         if embedding is None:
             return (None, ih, bias_ih, hh, bias_hh, w.leak)
@@ -182,18 +183,18 @@ def panels(size: int, gates: int, isa: str, dtype: torch.dtype) -> tuple[int, in
     return -(-size // units), 2 if gates == 1 else gates, lanes
 
 
-def fake_pack(weight: Tensor, gates: int, isa: str) -> Tensor:
+def _fake_pack(weight: Tensor, gates: int, isa: str) -> Tensor:
     count, vectors, lanes = panels(weight.shape[1] // gates, gates, isa, weight.dtype)
     return weight.new_empty(weight.shape[0], count, weight.shape[2], vectors, lanes)
 
 
-def fake_gate_rows(
+def _fake_gate_rows(
     unit: str, isa: str, inputs: Tensor, ih: Tensor, bias_ih: Tensor, hh: Tensor, bias_hh: Tensor
 ) -> Tensor:
     return inputs.new_empty(inputs.shape[0], bias_ih.numel())
 
 
-def fake_store(
+def _fake_store(
     unit: str,
     isa: str,
     inputs: Tensor,
@@ -211,7 +212,7 @@ def fake_store(
     return state.new_empty(inputs.shape[0], state.shape[1], features), torch.empty_like(state)
 
 
-def fake_project(
+def _fake_project(
     unit: str,
     isa: str,
     inputs: Tensor,
@@ -248,8 +249,8 @@ def fake_project(
 
 
 FAKES: dict[str, Callable[..., Any]] = {
-    "pack": fake_pack,
-    "gate_rows": fake_gate_rows,
-    "store": fake_store,
-    "project": fake_project,
+    "pack": _fake_pack,
+    "gate_rows": _fake_gate_rows,
+    "store": _fake_store,
+    "project": _fake_project,
 }

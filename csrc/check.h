@@ -1,0 +1,49 @@
+// What memory safety needs, always with a message. Whether the numbers make sense is checked in Python.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <sstream>
+#include <stdexcept>
+
+namespace rnnmem {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+template <typename... Words>
+void check(bool holds, const Words&... words) {
+  if (holds) return;
+  std::ostringstream line;
+  (line << ... << words);
+  throw std::runtime_error(line.str());
+}
+
+// A CPU tensor of this dtype and exactly these sizes, contiguous.
+inline void check_tensor(const char* name, const Tensor& x, ScalarType dtype,
+                         std::initializer_list<int64_t> sizes) {
+  check(x.is_cpu(), name, ": expected a CPU tensor");
+  check(x.scalar_type() == dtype, name, ": expected dtype ", dtype, ", got ", x.scalar_type());
+  bool same = x.dim() == static_cast<int64_t>(sizes.size());
+  std::ostringstream wanted, got;
+  int64_t i = 0;
+  for (int64_t size : sizes) {
+    same = same && x.size(i) == size;
+    wanted << (i++ ? ", " : "") << size;
+  }
+  for (i = 0; i < x.dim(); ++i) got << (i ? ", " : "") << x.size(i);
+  check(same, name, ": expected shape [", wanted.str(), "], got [", got.str(), "]");
+  check(x.is_contiguous(), name, ": expected a contiguous tensor");
+}
+
+// int64 values in [least, most].
+inline void check_range(const char* name, const Tensor& x, int64_t least, int64_t most) {
+  const int64_t* at = x.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < x.numel(); ++i)
+    check(at[i] >= least && at[i] <= most, name, ": expected values in [", least, ", ", most, "], got ",
+          at[i]);
+}
+
+}  // namespace rnnmem

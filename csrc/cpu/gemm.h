@@ -1,0 +1,99 @@
+// The one register-tiled product behind every matrix here: input side, recurrent side, recall maps, residual
+// moments and coordinates.
+//
+// Every element is accumulated over k in order, in one register, from its bias on. So its bits depend neither
+// on the tile that it falls into nor on how the rows were split between threads or calls.
+#pragma once
+
+#include "cpu/vec.h"
+
+namespace rnnmem {
+inline namespace RNNMEM_ISA {
+
+// Rows of the left factor, by pointer: they may be rows of a ring, of the caller's inputs or of a table. In
+// parts of `size` columns each, `step` elements apart.
+template <typename T>
+struct Rows {
+  const T* const* part[2];
+  int parts;
+  int64_t count, size, step;
+};
+
+// Columns of the right factor: NV vectors for each k, `step` elements apart.
+template <typename T>
+struct Columns {
+  const T* from;
+  int64_t step;
+};
+
+// acc += a w, for MR rows and NV vectors of columns: the accumulators stay in registers.
+template <typename T, int MR, int NV>
+RNNMEM_INLINE void tile(Vec<T> (&acc)[MR][NV], const T* const* rows, int64_t step, Columns<T> w,
+                        int64_t size) {
+  const T* a[MR];
+  for (int r = 0; r < MR; ++r) a[r] = rows[r];
+  for (int64_t k = 0; k < size; ++k) {
+    Vec<T> column[NV];
+    for (int v = 0; v < NV; ++v) column[v] = load(w.from + v * lanes<T>);
+    for (int r = 0; r < MR; ++r)
+      for (int v = 0; v < NV; ++v) acc[r][v] += broadcast(a[r][k * step]) * column[v];
+    w.from += w.step;
+  }
+}
+
+// Rows of a tile: as many as the registers hold beside one column and one broadcast value.
+template <int NV>
+inline constexpr int tile_rows = RNNMEM_VECTOR_REGISTERS == 32 ? (NV <= 3 ? 8 : 6)
+                                                               : (NV <= 2   ? 6
+                                                                  : NV == 3 ? 4
+                                                                            : 3);
+
+template <int MR, typename T, int NV, typename Out>
+RNNMEM_INLINE void one_tile(const Rows<T>& a, int64_t row, Columns<T> w, const T* bias, const Out& out) {
+  Vec<T> acc[MR][NV];
+  for (int r = 0; r < MR; ++r)
+    for (int v = 0; v < NV; ++v) acc[r][v] = bias ? load(bias + v * lanes<T>) : Vec<T>{};
+  for (int p = 0; p < a.parts; ++p) {
+    tile<T, MR, NV>(acc, a.part[p] + row, a.step, w, a.size);
+    w.from += a.size * w.step;
+  }
+  out.template take<MR, NV>(acc, row);
+}
+
+// Every row of `a` against one panel of columns; `out.take(acc, row)` receives each tile. Bias may be null.
+template <typename T, int NV, typename Out>
+RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, const Out& out) {
+  constexpr int full = tile_rows<NV>;
+  int64_t row = 0;
+  for (; a.count - row >= full; row += full) one_tile<full, T, NV>(a, row, w, bias, out);
+  if constexpr (full > 4)
+    for (; a.count - row >= 4; row += 4) one_tile<4, T, NV>(a, row, w, bias, out);
+  for (; a.count - row >= 2; row += 2) one_tile<2, T, NV>(a, row, w, bias, out);
+  if (a.count > row) one_tile<1, T, NV>(a, row, w, bias, out);
+}
+
+// Where a panel's tile goes when it is only written: row r at to + r * step.
+template <typename T>
+struct WriteRows {
+  T* to;
+  int64_t step;
+  template <int MR, int NV>
+  RNNMEM_INLINE void take(const Vec<T> (&acc)[MR][NV], int64_t row) const {
+    for (int r = 0; r < MR; ++r)
+      for (int v = 0; v < NV; ++v) store(to + (row + r) * step + v * lanes<T>, acc[r][v]);
+  }
+};
+
+// All panels of a packed matrix: out [count, panels * NV * W] = a w + bias.
+template <typename T, int NV>
+void product(const Rows<T>& a, const T* weight, const T* bias, int64_t panels, T* out, int64_t out_step) {
+  constexpr int64_t columns = NV * lanes<T>;
+  for (int64_t p = 0; p < panels; ++p) {
+    const WriteRows<T> write{out + p * columns, out_step};
+    const Columns<T> w{weight + p * a.parts * a.size * columns, columns};
+    panel_product<T, NV>(a, w, bias + p * columns, write);
+  }
+}
+
+}  // namespace RNNMEM_ISA
+}  // namespace rnnmem

@@ -1,0 +1,52 @@
+// Instantiates the loop for every unit, sink and dtype, and lists the result. Included once per instruction
+// set, with RNNMEM_ISA, RNNMEM_VECTOR_BYTES and RNNMEM_VECTOR_REGISTERS set, and after the standard headers:
+// no standard inline function may be compiled for more than the baseline, since the linker keeps any one
+// copy.
+#pragma once
+
+#include "cpu/scan.h"
+#include "dispatch.h"
+#include "sinks/project.h"
+#include "sinks/store.h"
+#include "units/table.h"
+
+namespace rnnmem {
+inline namespace RNNMEM_ISA {
+
+template <typename T, typename Unit>
+void store_kernel(const Scan<T>& scan, const Store<T>& to, int64_t first, int64_t last) {
+  Loop<T, Unit>(scan).template run<StoreSink<T>>(to, first, last);
+}
+
+template <typename T, typename Unit>
+void project_kernel(const Scan<T>& scan, const Project<T>& to, int64_t first, int64_t last) {
+  Loop<T, Unit>(scan).template run<ProjectSink<T>>(to, first, last);
+}
+
+template <typename T, typename Unit>
+void gate_rows_kernel(const Scan<T>& scan, T* gates, int64_t first, int64_t last) {
+  const Panels panels(scan.hidden_size, Unit::gates, lanes<T>);
+  Buffer<const T*> row(kTileRows);
+  for (; first < last; first += kTileRows) {
+    const int64_t count = smaller(kTileRows, last - first);
+    for (int64_t i = 0; i < count; ++i) row.get()[i] = scan.inputs + (first + i) * scan.row_size;
+    const Rows<T> x{{row.get(), nullptr}, 1, count, scan.input_size, 1};
+    constexpr int NV = Unit::gates == 1 ? 2 : Unit::gates;
+    product<T, NV>(x, scan.weight_ih, scan.bias_ih, panels.count(), gates + first * panels.row(),
+                   panels.row());
+  }
+}
+
+template <typename T, typename Table>
+struct Kernels;
+
+template <typename T, typename... Units>
+struct Kernels<T, UnitTable<Units...>> {
+  static_assert(sizeof...(Units) == kUnits);
+  static constexpr UnitKernels<T> table[] = {{Units::name, Units::gates, Units::state_parts,
+                                              store_kernel<T, Units>, project_kernel<T, Units>,
+                                              gate_rows_kernel<T, Units>}...};
+};
+
+}  // namespace RNNMEM_ISA
+}  // namespace rnnmem

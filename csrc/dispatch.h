@@ -1,0 +1,64 @@
+// Which kernels there are and which of them this machine runs.
+#pragma once
+
+#include <cstring>
+
+#include "job.h"
+
+namespace rnnmem {
+
+template <typename T>
+struct UnitKernels {
+  const char* name;
+  int64_t gates, state_parts;
+  // Streams [first, last) of a scan; `first` starts a group of streams.
+  void (*store)(const Scan<T>&, const Store<T>&, int64_t first, int64_t last);
+  void (*project)(const Scan<T>&, const Project<T>&, int64_t first, int64_t last);
+  // Rows [first, last) of x [N, I] to packed gates [N, row].
+  void (*gate_rows)(const Scan<T>&, T* gates, int64_t first, int64_t last);
+};
+
+constexpr int kUnits = 6;
+
+// One instruction set's kernels. Its translation unit is the only code compiled for it.
+struct Isa {
+  const char* name;
+  bool (*runs_here)();
+  int64_t vector_bytes;
+  const UnitKernels<float>* f32;
+  const UnitKernels<double>* f64;
+};
+
+extern const Isa isa_baseline;
+#if defined(__x86_64__)
+extern const Isa isa_avx2, isa_avx512;
+inline constexpr const Isa* kIsas[] = {&isa_avx512, &isa_avx2, &isa_baseline};  // best first
+#else
+inline constexpr const Isa* kIsas[] = {&isa_baseline};
+#endif
+
+inline const Isa* find_isa(const char* name) {
+  for (const Isa* isa : kIsas)
+    if (!std::strcmp(isa->name, name) && isa->runs_here()) return isa;
+  return nullptr;
+}
+
+template <typename T>
+const UnitKernels<T>* units_of(const Isa& isa);
+template <>
+inline const UnitKernels<float>* units_of(const Isa& isa) {
+  return isa.f32;
+}
+template <>
+inline const UnitKernels<double>* units_of(const Isa& isa) {
+  return isa.f64;
+}
+
+template <typename T>
+const UnitKernels<T>* find_unit(const Isa& isa, const char* name) {
+  for (int i = 0; i < kUnits; ++i)
+    if (!std::strcmp(units_of<T>(isa)[i].name, name)) return &units_of<T>(isa)[i];
+  return nullptr;
+}
+
+}  // namespace rnnmem

@@ -1,0 +1,72 @@
+// What a scan is asked to do, as plain data: the ops fill it in, the kernels read it.
+//
+// Dimensions: T steps, B streams, I input size, H hidden size, G gates, S state parts, F features, L maps,
+// d semantic dimension, R directions, W lanes of a vector.
+#pragma once
+
+#include <cstdint>
+
+namespace rnnmem {
+
+// How a matrix [G * H, K] is packed: panels of `vectors` vectors, [panel][k][vector][lane], the last panel
+// padded with zeros. A panel holds all gates of `blocks` * W hidden units, so that the accumulators of one
+// panel are all that the unit's step needs. One-gate matrices pair two blocks to keep enough of them in
+// flight.
+struct Panels {
+  int64_t size, blocks, vectors, lanes;
+
+  Panels(int64_t size, int64_t gates, int64_t lanes)
+      : size(size), blocks(gates == 1 ? 2 : 1), vectors(gates == 1 ? 2 : gates), lanes(lanes) {}
+  int64_t units() const { return blocks * lanes; }
+  int64_t columns() const { return vectors * lanes; }
+  int64_t count() const { return (size + units() - 1) / units(); }
+  int64_t row() const { return count() * columns(); }
+  int64_t padded_size() const { return count() * units(); }
+};
+
+// One layer, its inputs and its state. A row of x is `inputs` at (t, b), or the row of `inputs` that the
+// token at (t, b) names; without `weight_ih` that row already holds the packed gates W_ih x + b_ih.
+template <typename T>
+struct Scan {
+  const T *weight_ih, *bias_ih, *weight_hh, *bias_hh;
+  T leak;
+  int64_t steps, streams, input_size, hidden_size;
+  const T* inputs;
+  const int64_t* tokens;
+  int64_t time_stride, stream_stride, row_size;
+  const bool* reset;  // [T, B] or null
+  const T* state;     // [S, B, H]
+  T* last_state;      // [S, B, H]
+  bool full;
+  int64_t streams_per_group;  // streams that one thread takes together, fixed by the shapes alone
+};
+
+// The store sink: every step's features.
+template <typename T>
+struct Store {
+  T* features;  // [T, B, F]
+};
+
+// The project sink: rnnmem.scan.Projection with its maps packed by groups of `maps_per_group`.
+template <typename T>
+struct Project {
+  const T *weight, *bias;  // packed [map groups, panels, F or 1, 2, W]
+  int64_t maps, maps_per_group, dimension;
+  const T* targets;  // [N, history + T, B, d]
+  int64_t history;
+  const int64_t *buffer, *lag, *min_age;  // [L]
+  const int64_t* age;                     // [T, B]
+  int64_t step, moment_every, coordinate_every, coordinate_maps;
+  const T* directions;  // packed [panels, d, 2, W]
+  int64_t direction_count;
+  T* distance;     // [T, B, L]
+  double* moment;  // [stream groups, L, d, d], zeroed by the caller; only the panels from the diagonal on
+  T* coordinates;  // [T', B, coordinate_maps, R]
+};
+
+// The first step from `step` on that is divisible by `every`, counted in multiples of `every`.
+inline int64_t first_multiple(int64_t step, int64_t every) {
+  return (step + every - 1) / every;
+}
+
+}  // namespace rnnmem

@@ -1,0 +1,362 @@
+// The operators of torch.ops.rnnmem: check, fill in the job, run it over torch's threads.
+#include <Python.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "check.h"
+#include "dispatch.h"
+#include "pack.h"
+
+namespace rnnmem {
+namespace {
+
+using std::optional;
+using std::string;
+
+// Moments are summed for each group of streams apart, so that no thread count shows in their bits; this
+// bounds what the sums may take, by fewer and larger groups.
+constexpr int64_t kMomentBytes = int64_t{64} << 20;
+
+const Isa& isa_named(const string& name) {
+  const Isa* isa = find_isa(name.c_str());
+  check(isa, "isa: expected one that this machine runs, got ", name);
+  return *isa;
+}
+
+template <typename Body>
+auto with_dtype(const Tensor& like, Body body) {
+  const ScalarType dtype = like.scalar_type();
+  check(dtype == ScalarType::Float || dtype == ScalarType::Double, "expected float32 or float64, got ",
+        dtype);
+  return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+template <typename T>
+int64_t lanes(const Isa& isa) {
+  return isa.vector_bytes / sizeof(T);
+}
+
+Tensor pack(const Tensor& weight, int64_t gates, string isa_name) {
+  const Isa& isa = isa_named(isa_name);
+  check(weight.dim() == 3, "weight: expected rank 3, got ", weight.dim());
+  check(gates >= 1 && weight.size(1) % gates == 0, "gates: expected a divisor of ", weight.size(1), ", got ",
+        gates);
+  check_tensor("weight", weight, weight.scalar_type(), {weight.size(0), weight.size(1), weight.size(2)});
+  return with_dtype(weight, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t count = weight.size(0), rows = weight.size(1), columns = weight.size(2);
+    const Panels p(rows / gates, gates, lanes<T>(isa));
+    const int64_t sizes[] = {count, p.count(), columns, p.vectors, p.lanes};
+    Tensor packed = torch::stable::new_empty(weight, {sizes, 5});
+    for (int64_t n = 0; n < count; ++n)
+      pack_panels(weight.const_data_ptr<T>() + n * rows * columns, gates, columns, p,
+                  packed.mutable_data_ptr<T>() + n * p.row() * columns);
+    return packed;
+  });
+}
+
+// A layer's weights as ops take them, all packed.
+struct LayerTensors {
+  const optional<Tensor>& ih;
+  const Tensor &bias_ih, &hh, &bias_hh;
+};
+
+template <typename T>
+const UnitKernels<T>& fill_layer(Scan<T>& scan, const Isa& isa, const string& unit_name,
+                                 const LayerTensors& w, int64_t hidden_size) {
+  const UnitKernels<T>* unit = find_unit<T>(isa, unit_name.c_str());
+  check(unit, "unit: unknown to the cpu backend: ", unit_name);
+  check(hidden_size >= 1, "hidden size: expected at least 1");
+  const Panels p(hidden_size, unit->gates, lanes<T>(isa));
+  const ScalarType dtype = w.hh.scalar_type();
+  check_tensor("hh", w.hh, dtype, {1, p.count(), hidden_size, p.vectors, p.lanes});
+  check_tensor("bias_ih", w.bias_ih, dtype, {1, p.count(), 1, p.vectors, p.lanes});
+  check_tensor("bias_hh", w.bias_hh, dtype, {1, p.count(), 1, p.vectors, p.lanes});
+  if (w.ih) {
+    check(w.ih->dim() == 5 && w.ih->size(2) >= 1, "ih: expected rank 5 and input size >= 1");
+    check_tensor("ih", *w.ih, dtype, {1, p.count(), w.ih->size(2), p.vectors, p.lanes});
+    scan.weight_ih = w.ih->const_data_ptr<T>();
+    scan.input_size = w.ih->size(2);
+  }
+  scan.weight_hh = w.hh.const_data_ptr<T>();
+  scan.bias_ih = w.bias_ih.const_data_ptr<T>();
+  scan.bias_hh = w.bias_hh.const_data_ptr<T>();
+  scan.hidden_size = hidden_size;
+  return *unit;
+}
+
+Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const Tensor& ih,
+                 const Tensor& bias_ih, const Tensor& hh, const Tensor& bias_hh) {
+  const Isa& isa = isa_named(isa_name);
+  return with_dtype(hh, [&](auto zero) {
+    using T = decltype(zero);
+    Scan<T> scan{};
+    const optional<Tensor> weight_ih(ih);
+    check(hh.dim() == 5, "hh: expected rank 5, got ", hh.dim());
+    const UnitKernels<T>& unit =
+        fill_layer(scan, isa, unit_name, {weight_ih, bias_ih, hh, bias_hh}, hh.size(2));
+    check(inputs.dim() == 2, "inputs: expected rank 2, got ", inputs.dim());
+    check_tensor("inputs", inputs, hh.scalar_type(), {inputs.size(0), scan.input_size});
+    scan.inputs = inputs.const_data_ptr<T>();
+    scan.row_size = scan.input_size;
+    const int64_t sizes[] = {inputs.size(0), Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row()};
+    Tensor gates = torch::stable::new_empty(inputs, {sizes, 2});
+    T* to = gates.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, sizes[0], 128,
+                                [&](int64_t first, int64_t last) { unit.gate_rows(scan, to, first, last); });
+    return gates;
+  });
+}
+
+struct ScanTensors {
+  const Tensor& inputs;
+  const optional<Tensor>& table;
+  const LayerTensors layer;
+  const Tensor& state;
+  const optional<Tensor>& reset;
+};
+
+// Everything of a scan but its sink; `last_state` comes back allocated.
+template <typename T>
+const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& unit_name, const ScanTensors& x,
+                                double leak, bool full, Tensor& last_state) {
+  check(x.state.dim() == 3, "state: expected rank 3, got ", x.state.dim());
+  const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, x.layer, x.state.size(2));
+  const ScalarType dtype = x.layer.hh.scalar_type();
+  scan.leak = static_cast<T>(leak);
+  scan.full = full;
+  scan.streams = x.state.size(1);
+  check_tensor("state", x.state, dtype, {unit.state_parts, scan.streams, scan.hidden_size});
+  check(x.inputs.is_cpu(), "inputs: expected a CPU tensor");
+  check(x.inputs.dim() == (x.table ? 2 : 3), "inputs: expected rank ", x.table ? 2 : 3, ", got ",
+        x.inputs.dim());
+  check(x.inputs.size(1) == scan.streams, "inputs: expected ", scan.streams, " streams, got ",
+        x.inputs.size(1));
+  scan.steps = x.inputs.size(0);
+  scan.time_stride = x.inputs.stride(0);
+  scan.stream_stride = x.inputs.stride(1);
+  // Rows are what the input product reads, or packed gates when there is no product to make.
+  scan.row_size =
+      scan.weight_ih ? scan.input_size : Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row();
+  if (x.table) {
+    check(x.table->dim() == 2, "table: expected rank 2, got ", x.table->dim());
+    check_tensor("table", *x.table, dtype, {x.table->size(0), scan.row_size});
+    check_tensor("inputs", x.inputs, ScalarType::Long, {scan.steps, scan.streams});
+    check_range("inputs", x.inputs, 0, x.table->size(0) - 1);
+    scan.tokens = x.inputs.const_data_ptr<int64_t>();
+    scan.inputs = x.table->const_data_ptr<T>();
+  } else {
+    check(scan.weight_ih, "ih: expected weights for float inputs");
+    check(x.inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ",
+          x.inputs.scalar_type());
+    check(x.inputs.size(2) == scan.row_size, "inputs: expected size ", scan.row_size, ", got ",
+          x.inputs.size(2));
+    check(scan.row_size == 1 || x.inputs.stride(2) == 1,
+          "inputs: expected unit stride in the last dimension");
+    scan.inputs = x.inputs.const_data_ptr<T>();
+  }
+  if (x.reset) {
+    check_tensor("reset", *x.reset, ScalarType::Bool, {scan.steps, scan.streams});
+    scan.reset = x.reset->const_data_ptr<bool>();
+  }
+  scan.streams_per_group = 8;
+  last_state = torch::stable::new_empty(x.state, x.state.sizes());
+  scan.state = x.state.const_data_ptr<T>();
+  scan.last_state = last_state.mutable_data_ptr<T>();
+  return unit;
+}
+
+// Groups of streams over torch's threads, each thread a contiguous run of them.
+template <typename T, typename To>
+void run(void (*kernel)(const Scan<T>&, const To&, int64_t, int64_t), const Scan<T>& scan, const To& to) {
+  const int64_t size = scan.streams_per_group, groups = (scan.streams + size - 1) / size;
+  torch::stable::parallel_for(0, groups, 1, [&](int64_t first, int64_t last) {
+    kernel(scan, to, first * size, last * size < scan.streams ? last * size : scan.streams);
+  });
+}
+
+std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor& inputs,
+                                 optional<Tensor> table, optional<Tensor> ih, const Tensor& bias_ih,
+                                 const Tensor& hh, const Tensor& bias_hh, double leak, const Tensor& state,
+                                 optional<Tensor> reset, bool full) {
+  const Isa& isa = isa_named(isa_name);
+  return with_dtype(hh, [&](auto zero) {
+    using T = decltype(zero);
+    Scan<T> scan{};
+    Tensor last_state;
+    const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
+    const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
+    const int64_t sizes[] = {scan.steps, scan.streams, scan.hidden_size * (full ? unit.state_parts : 1)};
+    Tensor features = torch::stable::new_empty(state, {sizes, 3});
+    run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()});
+    return std::make_tuple(features, last_state);
+  });
+}
+
+struct ProjectTensors {
+  const Tensor &maps, &bias, &targets, &buffer, &lag, &age, &min_age, &directions;
+};
+
+template <typename T>
+void fill_project(Project<T>& to, const Scan<T>& scan, const Isa& isa, int64_t features,
+                  const ProjectTensors& p, std::vector<T>& directions) {
+  const ScalarType dtype = p.maps.scalar_type(), index = ScalarType::Long;
+  check(p.targets.dim() == 4, "targets: expected rank 4, got ", p.targets.dim());
+  check(p.lag.dim() == 1, "lag: expected rank 1, got ", p.lag.dim());
+  check(p.directions.dim() == 2, "directions: expected rank 2, got ", p.directions.dim());
+  check(p.maps.dim() == 5, "maps: expected rank 5, got ", p.maps.dim());
+  const int64_t kinds = p.targets.size(0), target_steps = p.targets.size(1), groups = p.maps.size(0);
+  to.maps = p.lag.size(0);
+  to.dimension = p.targets.size(3);
+  to.history = target_steps - scan.steps;
+  to.direction_count = p.directions.size(0);
+  check(to.dimension >= 1, "targets: expected a dimension of at least 1");
+  check(to.history >= 0, "targets: expected at least ", scan.steps, " steps, got ", target_steps);
+  check(to.maps == 0 || groups >= 1, "maps: expected at least one group");
+  to.maps_per_group = groups ? (to.maps + groups - 1) / groups : 0;
+  const Panels panels(to.maps_per_group * to.dimension, 1, lanes<T>(isa));
+  check_tensor("maps", p.maps, dtype, {groups, panels.count(), features, panels.vectors, panels.lanes});
+  check_tensor("map_bias", p.bias, dtype, {groups, panels.count(), 1, panels.vectors, panels.lanes});
+  check_tensor("targets", p.targets, dtype, {kinds, target_steps, scan.streams, to.dimension});
+  check_tensor("buffer", p.buffer, index, {to.maps});
+  check_tensor("lag", p.lag, index, {to.maps});
+  check_tensor("age", p.age, index, {scan.steps, scan.streams});
+  check_tensor("min_age", p.min_age, index, {to.maps});
+  check_tensor("directions", p.directions, dtype, {to.direction_count, to.dimension});
+  check_range("buffer", p.buffer, 0, kinds - 1);
+  check_range("lag", p.lag, 0, to.history);
+  check(to.step >= 0, "step: expected at least 0, got ", to.step);
+  check(to.moment_every >= 1, "moment_every: expected at least 1, got ", to.moment_every);
+  check(to.coordinate_every >= 1, "coordinate_every: expected at least 1, got ", to.coordinate_every);
+  check(to.coordinate_maps >= 0 && to.coordinate_maps <= to.maps, "coordinate_maps: expected 0 to ", to.maps,
+        ", got ", to.coordinate_maps);
+  const Panels packed(to.direction_count, 1, lanes<T>(isa));
+  directions.resize(packed.row() * to.dimension);
+  pack_panels(p.directions.const_data_ptr<T>(), 1, to.dimension, packed, directions.data());
+  to.weight = p.maps.const_data_ptr<T>();
+  to.bias = p.bias.const_data_ptr<T>();
+  to.targets = p.targets.const_data_ptr<T>();
+  to.buffer = p.buffer.const_data_ptr<int64_t>();
+  to.lag = p.lag.const_data_ptr<int64_t>();
+  to.age = p.age.const_data_ptr<int64_t>();
+  to.min_age = p.min_age.const_data_ptr<int64_t>();
+  to.directions = directions.data();
+}
+
+// Sums [groups, L, d, d] over the groups in order, and fills in the half below the diagonal.
+void reduce_moments(const double* sums, int64_t groups, int64_t maps, int64_t d, double* moment) {
+  for (int64_t i = 0; i < maps * d * d; ++i) {
+    double sum = 0;
+    for (int64_t g = 0; g < groups; ++g) sum += sums[g * maps * d * d + i];
+    moment[i] = sum;
+  }
+  for (int64_t map = 0; map < maps; ++map, moment += d * d)
+    for (int64_t i = 0; i < d; ++i)
+      for (int64_t j = 0; j < i; ++j) moment[i * d + j] = moment[j * d + i];
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> project(
+    string unit_name, string isa_name, const Tensor& inputs, optional<Tensor> table, optional<Tensor> ih,
+    const Tensor& bias_ih, const Tensor& hh, const Tensor& bias_hh, double leak, const Tensor& state,
+    optional<Tensor> reset, bool full, const Tensor& maps, const Tensor& map_bias, const Tensor& targets,
+    const Tensor& buffer, const Tensor& lag, const Tensor& age, const Tensor& min_age, int64_t step,
+    int64_t moment_every, const Tensor& directions, int64_t coordinate_maps, int64_t coordinate_every) {
+  const Isa& isa = isa_named(isa_name);
+  return with_dtype(hh, [&](auto zero) {
+    using T = decltype(zero);
+    Scan<T> scan{};
+    Tensor last_state;
+    const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
+    const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
+    Project<T> to{};
+    to.step = step;
+    to.moment_every = moment_every;
+    to.coordinate_every = coordinate_every;
+    to.coordinate_maps = coordinate_maps;
+    std::vector<T> packed_directions;
+    const int64_t features = scan.hidden_size * (full ? unit.state_parts : 1);
+    check(maps.scalar_type() == hh.scalar_type(), "maps: expected dtype ", hh.scalar_type(), ", got ",
+          maps.scalar_type());
+    fill_project(to, scan, isa, features, {maps, map_bias, targets, buffer, lag, age, min_age, directions},
+                 packed_directions);
+
+    const int64_t d = to.dimension, moment_bytes = to.maps * d * d * int64_t{sizeof(double)};
+    const bool any_moment = first_multiple(step, moment_every) * moment_every < step + scan.steps;
+    auto groups = [&] { return (scan.streams + scan.streams_per_group - 1) / scan.streams_per_group; };
+    // Powers of two times 8: a pass of streams never straddles two groups of which it does not start one.
+    while (any_moment && groups() > 1 && groups() * moment_bytes > kMomentBytes) scan.streams_per_group *= 2;
+    const int64_t sums_sizes[] = {any_moment ? groups() : 0, to.maps, d, d};
+    Tensor sums = torch::stable::new_zeros(state, {sums_sizes, 4}, ScalarType::Double);
+    Tensor moment = torch::stable::new_empty(state, {sums_sizes + 1, 3}, ScalarType::Double);
+    const int64_t distance_sizes[] = {scan.steps, scan.streams, to.maps};
+    Tensor distance = torch::stable::new_empty(state, {distance_sizes, 3});
+    const int64_t taken =
+        first_multiple(step + scan.steps, coordinate_every) - first_multiple(step, coordinate_every);
+    const int64_t coordinate_sizes[] = {taken, scan.streams, coordinate_maps, to.direction_count};
+    Tensor coordinates = torch::stable::new_empty(state, {coordinate_sizes, 4});
+    to.distance = distance.mutable_data_ptr<T>();
+    to.moment = sums.mutable_data_ptr<double>();
+    to.coordinates = coordinates.mutable_data_ptr<T>();
+    run(unit.project, scan, to);
+    reduce_moments(to.moment, sums_sizes[0], to.maps, d, moment.mutable_data_ptr<double>());
+    return std::make_tuple(distance, moment, coordinates, last_state);
+  });
+}
+
+}  // namespace
+}  // namespace rnnmem
+
+// Everything is functional: no argument is changed. What each argument holds is written in rnnmem/ops.py.
+#define RNNMEM_LAYER                                                                                         \
+  "str unit, str isa, Tensor inputs, Tensor? table, Tensor? ih, Tensor bias_ih, Tensor hh, Tensor bias_hh, " \
+  "float leak, Tensor state, Tensor? reset, bool full"
+
+STABLE_TORCH_LIBRARY(rnnmem, m) {
+  m.def("pack(Tensor weight, int gates, str isa) -> Tensor");
+  m.def(
+      "gate_rows(str unit, str isa, Tensor inputs, Tensor ih, Tensor bias_ih, Tensor hh, Tensor bias_hh) -> "
+      "Tensor");
+  m.def("store(" RNNMEM_LAYER ") -> (Tensor features, Tensor state)");
+  m.def("project(" RNNMEM_LAYER
+        ", Tensor maps, Tensor map_bias, Tensor targets, Tensor buffer, Tensor lag, Tensor age, Tensor "
+        "min_age, "
+        "int step, int moment_every, Tensor directions, int coordinate_maps, int coordinate_every) "
+        "-> (Tensor distance, Tensor moment, Tensor coordinates, Tensor state)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(rnnmem, CPU, m) {
+  m.impl("pack", TORCH_BOX(&rnnmem::pack));
+  m.impl("gate_rows", TORCH_BOX(&rnnmem::gate_rows));
+  m.impl("store", TORCH_BOX(&rnnmem::store));
+  m.impl("project", TORCH_BOX(&rnnmem::project));
+}
+
+namespace {
+
+PyObject* isa_levels(PyObject*, PyObject*) {
+  PyObject* names = PyList_New(0);
+  for (const rnnmem::Isa* isa : rnnmem::kIsas) {
+    if (!names || !isa->runs_here()) continue;
+    PyObject* name = PyUnicode_FromString(isa->name);
+    if (!name || PyList_Append(names, name)) Py_CLEAR(names);
+    Py_XDECREF(name);
+  }
+  return names;
+}
+
+PyMethodDef methods[] = {{"isa_levels", isa_levels, METH_NOARGS,
+                          "Names of the instruction sets that this machine runs, best first."},
+                         {nullptr, nullptr, 0, nullptr}};
+PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT, "_C", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__C() {
+  return PyModule_Create(&module_definition);
+}

@@ -1,0 +1,22 @@
+// Long short-term memory, gates i, f, g, o as in torch.nn; the state is h, then the cell c.
+#pragma once
+
+#include "units/unit.h"
+
+namespace rnnmem {
+
+struct Lstm {
+  static constexpr const char* name = "lstm";
+  static constexpr int gates = 4, state_parts = 2;
+  template <typename Math, typename V>
+  RNNMEM_STEP void step(const V (&x)[gates], const V (&h)[gates], V (&state)[state_parts], V) {
+    const V i = Math::sigmoid(x[0] + h[0]);
+    const V f = Math::sigmoid(x[1] + h[1]);
+    const V g = Math::tanh(x[2] + h[2]);
+    const V o = Math::sigmoid(x[3] + h[3]);
+    state[1] = f * state[1] + i * g;
+    state[0] = o * Math::tanh(state[1]);
+  }
+};
+
+}  // namespace rnnmem

@@ -271,10 +271,11 @@ def spectrum(covariance: Tensor) -> Tensor:
 def token_bands(frequency: Tensor) -> tuple[Tensor, float]:
     """Five bands of tokens of equal mass, the most frequent first [V], and the entropy in bits."""
     order = torch.argsort(frequency, descending=True, stable=True)
-    share = frequency[order].double() / frequency.sum().clamp(min=1)
-    middle = share.cumsum(0) - share / 2
+    sorted_counts = frequency[order]
+    total = sorted_counts.sum().clamp(min=1)
     band = torch.empty_like(order)
-    band[order] = (BANDS * middle).long().clamp(max=BANDS - 1)
+    band[order] = (BANDS * (sorted_counts.cumsum(0) - sorted_counts) // total).clamp(max=BANDS - 1)
+    share = sorted_counts.double() / total
     seen = share[share > 0]
     return band, float(-(seen * seen.log2()).sum())
 

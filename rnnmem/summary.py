@@ -116,7 +116,7 @@ def summarise(
         precision=precision,
         rows={"fit": int(maps.rows[0]), "measured": int(rows[:, 0].sum())},
         model=model,
-        settings={**maps.settings, "blocks": blocks, "entropy": maps.entropy, "rank": maps.rank},
+        settings={**maps.settings, "block_width": maps.block_width, "blocks": blocks, "entropy": maps.entropy, "rank": maps.rank},
     )
 
 

@@ -38,7 +38,12 @@ class TimeBins:
     def add(self, step: int, values: Tensor, counted: Tensor) -> None:
         """Adds values [T, C] of the steps from `step` on, those of steps `counted` [T]."""
         steps = torch.arange(step, step + len(values))[counted]
-        self.join((steps // self.width), values[counted])
+        width = self.width
+        while len(torch.unique(steps // width)) > self.most:
+            width *= 2
+        while self.width < width:
+            self.widen()
+        self.join(steps // self.width, values[counted])
 
     def join(self, index: Tensor, sums: Tensor) -> None:
         """Adds sums [n, C] of bins `index` [n] of this width."""
@@ -52,7 +57,8 @@ class TimeBins:
 
     def coalesce(self, index: Tensor, sums: Tensor) -> None:
         self.index, where = torch.unique(index, return_inverse=True)
-        self.sums = torch.zeros(len(self.index), sums.shape[1], dtype=torch.float64).index_add_(0, where, sums)
+        belongs = where == torch.arange(len(self.index)).unsqueeze(1)
+        self.sums = belongs.double() @ sums
 
     def merge(self, other: TimeBins) -> None:
         """Adds another's bins, both at the coarser width."""
@@ -79,7 +85,10 @@ class Tally:
         columns = 2 * self.maps_counted + lags
         self.blocks = TimeBins(maps.block_width, MOST_BLOCKS, columns)
         self.positions = TimeBins(1, MOST_POSITIONS, columns)
-        self.groups = torch.zeros(min(streams, MOST_BLOCKS), columns, dtype=torch.float64)
+        self.group_width = 1
+        while -(-streams // self.group_width) > MOST_BLOCKS:
+            self.group_width *= 2
+        self.groups = torch.zeros(-(-streams // self.group_width), columns, dtype=torch.float64)
         self.streams = streams
         self.classes = torch.zeros(3, lags, CLASSES, dtype=torch.float64)
         self.residual_moment = torch.zeros(self.maps_counted, d, d, dtype=torch.float64)
@@ -124,7 +133,7 @@ class Tally:
         self.blocks.add(chunk.step, by_step, counted)
         self.positions.add(chunk.step, by_step, counted)
         streams = torch.arange(chunk.stream, chunk.stream + per_row.shape[1])
-        self.groups.index_add_(0, streams * len(self.groups) // self.streams, per_row.sum(dim=0))
+        self.groups.index_add_(0, streams // self.group_width, per_row.sum(dim=0))
 
     def add_classes(self, chunk: Chunk, per_row: Tensor, maps: RecallMaps) -> None:
         """Adds raw distances, variances and rows by band of the target's token."""
@@ -175,6 +184,7 @@ class Tally:
         while len(groups) > MOST_BLOCKS:
             half = torch.zeros(-(-len(groups) // 2), groups.shape[1], dtype=torch.float64)
             groups = half.index_add_(0, torch.arange(len(groups)) // 2, groups)
+            self.group_width *= 2
         self.groups = groups
         self.streams += other.streams
         for name in SUMS:
@@ -182,7 +192,7 @@ class Tally:
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {name: getattr(self, name).clone() for name in (*SUMS, "groups")}
-        state["streams"] = self.streams
+        state["streams"], state["group_width"] = self.streams, self.group_width
         for name in ("blocks", "positions"):
             bins: TimeBins = getattr(self, name)
             state[name] = {"width": bins.width, "index": bins.index.clone(), "sums": bins.sums.clone()}
@@ -191,7 +201,7 @@ class Tally:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in (*SUMS, "groups"):
             setattr(self, name, state[name].clone())
-        self.streams = int(state["streams"])
+        self.streams, self.group_width = int(state["streams"]), int(state["group_width"])
         for name in ("blocks", "positions"):
             bins: TimeBins = getattr(self, name)
             bins.width = int(state[name]["width"])

@@ -37,10 +37,9 @@ def setup_py(*arguments: str) -> str:
     )
 
 
-def test_version_is_the_one_in_pyproject() -> None:
-    stated = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert stated is not None
-    assert rnnmem.__version__ == importlib.metadata.version("rnnmem") == stated[1]
+def test_version_is_the_one_installed() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", rnnmem.__version__)
+    assert importlib.metadata.version("rnnmem") == rnnmem.__version__, "installed before the version changed"
 
 
 def test_imports_without_triton() -> None:

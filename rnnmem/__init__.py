@@ -6,6 +6,7 @@ networks side by side.
 
 from rnnmem import units
 from rnnmem.assess import assess, fit_recall
+from rnnmem.compare import Comparison, compare
 from rnnmem.errors import RnnMemError
 from rnnmem.meter import MemoryMeter
 from rnnmem.recall import RecallMaps
@@ -13,11 +14,13 @@ from rnnmem.report import MemoryReport
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "MemoryMeter",
     "MemoryReport",
     "RecallMaps",
     "RnnMemError",
     "assess",
+    "compare",
     "fit_recall",
     "units",
 ]

@@ -54,6 +54,8 @@ class Measurement:
             self.tally = Tally(self.maps, data.batch)
         kinds = len(self.maps.innovations.predictors)
         floats = max(self.maps.features, kinds * self.maps.dimension, 2 * len(self.plan.lag))
+        # The same tensors for every chunk, so that a backend packs them once.
+        readers = self.readers(carry.vectors)
         states, carries = [], []
         for start, end in batches(data):
             part, one = data.streams(start, end), carry.streams(start, end)
@@ -65,7 +67,8 @@ class Measurement:
                     _, held = runner.store(chunk, held)
                 else:
                     targets = self.targets(chunk.vectors)
-                    projected, held = runner.project(chunk, held, self.projection(targets, chunk.age, chunk.step))
+                    projection = self.projection(readers, targets, chunk.age, chunk.step)
+                    projected, held = runner.project(chunk, held, projection)
                     self.tally.add(chunk, projected, targets, self.maps, self.plan, self.moment_every)
                     self.tally.add_coordinates(chunk, projected, self.maps, self.plan, EVERY)
                 if progress is not None:
@@ -84,17 +87,15 @@ class Measurement:
         innovations = self.maps.innovations
         return innovations.targets(vectors) if innovations.order else vectors.unsqueeze(0)
 
-    def projection(self, targets: Tensor, age: Tensor, step: int) -> Projection:
+    def projection(
+        self, readers: tuple[Tensor, Tensor, Tensor], targets: Tensor, age: Tensor, step: int
+    ) -> Projection:
         """What the project sink is given for a chunk."""
-        maps, plan = self.maps, self.plan
-        raw, own = maps.raw, maps.own
-        weights, biases = [raw.weight, maps.null_weight[None]], [raw.bias, maps.null_bias[None]]
-        if maps.has_own:
-            weights.append(own.weight)
-            biases.append(own.bias)
+        plan = self.plan
+        weight, bias, directions = readers
         return Projection(
-            weight=torch.cat(weights).to(targets),
-            bias=torch.cat(biases).to(targets),
+            weight=weight,
+            bias=bias,
             targets=targets,
             buffer=plan.buffer,
             lag=plan.lag,
@@ -102,7 +103,17 @@ class Measurement:
             min_age=plan.min_age,
             step=step,
             moment_every=self.moment_every,
-            directions=maps.directions.to(targets),
+            directions=directions,
             coordinate_maps=plan.lags + 1,
             coordinate_every=EVERY,
         )
+
+    def readers(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight [L, d, F], bias [L, d] and directions [R, d]: raw maps, the null map, own maps."""
+        maps = self.maps
+        weights, biases = [maps.raw.weight, maps.null_weight[None]], [maps.raw.bias, maps.null_bias[None]]
+        if maps.has_own:
+            weights.append(maps.own.weight)
+            biases.append(maps.own.bias)
+        parts = (torch.cat(weights), torch.cat(biases), maps.directions)
+        return parts[0].to(like), parts[1].to(like), parts[2].to(like)

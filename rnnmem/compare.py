@@ -1,0 +1,239 @@
+"""Several networks on the same inputs, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnmem.assess import assess
+from rnnmem.errors import expected
+from rnnmem.options import read_choice
+from rnnmem.report import MemoryReport
+
+FORMAT = "rnnmem comparison 1"
+MATCHED = 0.05
+SIZES = {"parameters": "parameters", "state": "state_floats"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` measured.
+
+    Attributes:
+        reports: by name and state ("output", "full"), a report for each seed.
+        match: what the networks were declared equal in, or None.
+        trained: by name; None where it was not said.
+        warnings: what a reader has to know of the comparison itself.
+    """
+
+    reports: dict[str, dict[str, list[MemoryReport]]]
+    match: str | None
+    trained: dict[str, bool | None]
+    warnings: list[str]
+
+    @property
+    def table(self) -> str:
+        """Sizes, costs and what each network keeps, for a terminal."""
+        from rnnmem.text_report import comparison_text
+
+        return comparison_text(self)
+
+    def __str__(self) -> str:
+        return self.table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain lists, numbers and strings; strict JSON."""
+        reports = {
+            name: {state: [report.to_dict() for report in seeds] for state, seeds in states.items()}
+            for name, states in self.reports.items()
+        }
+        return {
+            "format": FORMAT,
+            "match": self.match,
+            "trained": self.trained,
+            "warnings": self.warnings,
+            "reports": reports,
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Comparison:
+        """The comparison that `to_dict` wrote.
+
+        Raises:
+            RnnMemError: not such a dict.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            what = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
+            raise expected("data", f"a comparison of format {FORMAT!r}", what)
+        reports = {
+            name: {state: [MemoryReport.from_dict(r) for r in seeds] for state, seeds in states.items()}
+            for name, states in data["reports"].items()
+        }
+        return Comparison(reports, data["match"], data["trained"], data["warnings"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the comparison as .html, .json, .png or .csv, by the ending of `path`.
+
+        Raises:
+            RnnMemError: another ending, or a place that cannot be written to.
+        """
+        from rnnmem.writers import write_comparison
+
+        write_comparison(self, path)
+
+
+def compare(
+    models: Mapping[str, Any],
+    inputs: Tensor,
+    *,
+    embedding: Any = None,
+    head: Any = None,
+    trained: bool | Mapping[str, bool] | None = None,
+    match: str | None = None,
+    states: Sequence[str] = ("output", "full"),
+    **assess_options: Any,
+) -> Comparison:
+    """Measures several networks on the same inputs.
+
+    Args:
+        models: name -> model, or name -> list of models (seeds); what a model may be, see `assess`.
+        inputs: as in `assess`, the same for all.
+        embedding: one for all, or a dict by name (of lists where there are seeds).
+        head: one for all, or a dict by name; counted among the parameters (what a head makes of the state is
+            not measured yet).
+        trained: whether the networks are trained; the two are never mixed in one comparison.
+        match: "parameters" or "state" where the networks are meant to be equal in it (to 5 %), else None.
+        states: which states are measured.
+        **assess_options: as in `assess`, the same for all.
+
+    Returns:
+        The comparison; print its `table`.
+
+    Raises:
+        RnnMemError: as in `assess`; networks that do not match as declared; trained mixed with untrained;
+            `semantics=None` where the networks' embeddings differ, because they would be measured in different
+            spaces.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> nets = {"GRU": torch.nn.GRU(2, 8), "RNN": torch.nn.RNN(2, 8)}
+        >>> found = rnnmem.compare(nets, torch.randn(2000, 4, 2), lags=4, states=["output"], match="state")
+        >>> sorted(found.reports)
+        ['GRU', 'RNN']
+    """
+    if not isinstance(models, Mapping) or not models:
+        raise expected("models", "a dict of name -> model or list of models", repr(models)[:60])
+    named = {str(name): seeds_of(str(name), value) for name, value in models.items()}
+    if match is not None:
+        read_choice("match", match, tuple(SIZES))
+    wanted = read_states(states)
+    flags = read_trained(trained, list(named))
+    unknown = set(assess_options) - set(signature(assess).parameters)
+    if unknown:
+        raise expected("assess_options", "options of assess", sorted(unknown))
+    if "state" in assess_options:
+        raise expected("state", "states=[...] in its place", repr(assess_options["state"]))
+    embeddings = {name: by_name("embedding", embedding, name, len(seeds)) for name, seeds in named.items()}
+    heads = {name: by_name("head", head, name, len(seeds)) for name, seeds in named.items()}
+    if assess_options.get("semantics") is None and differ([e for es in embeddings.values() for e in es]):
+        what = "None, with embeddings that differ: distances would lie in different spaces"
+        raise expected("semantics", "a table (V, d) common to all networks", what)
+    reports: dict[str, dict[str, list[MemoryReport]]] = {}
+    for name, seeds in named.items():
+        reports[name] = {state: [] for state in wanted}
+        for model, table, last in zip(seeds, embeddings[name], heads[name], strict=True):
+            for state in wanted:
+                report = assess(model, inputs, embedding=table, state=state, **assess_options)
+                reports[name][state].append(with_parameters(report, table, last))
+        if match is not None:
+            check_match(match, reports, wanted[0])
+    return Comparison(reports, match, flags, comparison_warnings(named))
+
+
+def seeds_of(name: str, value: Any) -> list[Any]:
+    seeds = list(value) if isinstance(value, (list, tuple, nn.ModuleList)) else [value]
+    if not seeds:
+        raise expected("models", "at least one model by name", f"none for {name!r}")
+    return seeds
+
+
+def read_states(states: Sequence[str]) -> list[str]:
+    if isinstance(states, str) or not isinstance(states, Sequence) or not states:
+        raise expected("states", "a sequence of 'output' and 'full'", repr(states))
+    wanted = [read_choice("states", state, ("output", "full")) for state in states]
+    if len(set(wanted)) < len(wanted):
+        raise expected("states", "each state once", wanted)
+    return wanted
+
+
+def read_trained(trained: bool | Mapping[str, bool] | None, names: list[str]) -> dict[str, bool | None]:
+    if isinstance(trained, Mapping):
+        unknown = sorted(set(trained) - set(names))
+        if unknown:
+            raise expected("trained", f"names out of {names}", unknown)
+        flags = {name: trained.get(name) for name in names}
+    else:
+        flags = dict.fromkeys(names, trained)
+    for name, flag in flags.items():
+        if flag is not None and not isinstance(flag, bool):
+            raise expected("trained", "True, False or None, or a dict of them by name", f"{flag!r} for {name!r}")
+    if {True, False} <= set(flags.values()):
+        raise expected("trained", "networks that are all trained or all untrained", "both in one comparison")
+    return flags
+
+
+def by_name(argument: str, value: Any, name: str, count: int) -> list[Any]:
+    """The values of one network's seeds."""
+    if isinstance(value, Mapping):
+        if name not in value:
+            raise expected(argument, f"one for each network, {name!r} too", sorted(value))
+        value = value[name]
+    if isinstance(value, (list, tuple)):
+        if len(value) != count:
+            raise expected(argument, f"{count} for the seeds of {name!r}", len(value))
+        return list(value)
+    return [value] * count
+
+
+def differ(embeddings: list[Any]) -> bool:
+    """Whether there are embeddings of different values."""
+    tables = [e.weight if isinstance(e, nn.Embedding) else e for e in embeddings]
+    first = tables[0]
+    for table in tables[1:]:
+        if table is first:
+            continue
+        if not isinstance(table, Tensor) or not isinstance(first, Tensor):
+            return True
+        if table.shape != first.shape or not bool((table == first).all()):
+            return True
+    return False
+
+
+def with_parameters(report: MemoryReport, embedding: Any, head: Any) -> MemoryReport:
+    """The report with embedding and head counted among the parameters."""
+    extra: dict[int, int] = {}
+    for part in (embedding, head):
+        tensors = part.parameters() if isinstance(part, nn.Module) else [part]
+        extra.update({t.data_ptr(): t.numel() for t in tensors if isinstance(t, Tensor)})
+    own = report.model["parameters"]
+    total = None if own is None else own + sum(extra.values())
+    return replace(report, model={**report.model, "recurrent_parameters": own, "parameters": total})
+
+
+def check_match(match: str, reports: dict[str, dict[str, list[MemoryReport]]], state: str) -> None:
+    """Refuses networks that are not equal in what was declared."""
+    sizes = {name: by_state[state][0].model[SIZES[match]] for name, by_state in reports.items()}
+    if any(size is None for size in sizes.values()) or max(sizes.values()) > (1 + MATCHED) * min(sizes.values()):
+        raise expected("match", f"networks equal in {match} to {MATCHED:.0%}", sizes)
+
+
+def comparison_warnings(named: dict[str, list[Any]]) -> list[str]:
+    fewest = min(len(seeds) for seeds in named.values())
+    if fewest < 3:
+        return [f"{'one seed' if fewest == 1 else f'{fewest} seeds'}: not ranked (3 or more and a match are needed)"]
+    return []

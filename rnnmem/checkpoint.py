@@ -62,6 +62,11 @@ class Checkpoint:
     layer: Layer
     tensors: Mapping[str, Tensor]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return next(self.model.parameters()).dtype
+
     def embedding(self, key: str | None = None) -> Tensor:
         """Returns the table [V, I] that turns tokens into this network's inputs.
 
@@ -126,13 +131,12 @@ class Checkpoint:
         return [name for name in self.tensors if not _RECURRENT.match(name)]
 
     def _tables(self, columns: int) -> list[str]:
-        wanted = next(self.model.parameters()).dtype
         return [
             name
             for name in self._others()
             if self.tensors[name].ndim == 2
             and self.tensors[name].shape[1] == columns
-            and self.tensors[name].dtype == wanted
+            and self.tensors[name].dtype == self.dtype
         ]
 
     def _has_bias(self, name: str) -> bool:

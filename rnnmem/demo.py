@@ -1,7 +1,7 @@
 """The worked example: what do an RNN, a GRU and an LSTM of equal size remember of real English?
 
-Each step is one function, in the order in which `demo` calls them: a corpus, three networks of equal parameter
-count, training, measuring, a table in plain words. Each would do as the start of a study of your own.
+Each step is one function, in the order in which `demo` calls them: a corpus, three networks of equal size,
+training, measuring, a table in plain words. Each would do as the start of a study of your own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ from tqdm import tqdm
 import rnnmem
 from rnnmem.errors import expected
 from rnnmem.text import Vocabulary, describe, embedded_english, semantic_vectors, streams, tokenize
+
+if TYPE_CHECKING:
+    from rnnmem.compare import Comparison
+    from rnnmem.report import MemoryReport
 
 WORDS = 4_000  # numbers, <unk> among them
 WIDTH = 128  # of an embedded word
@@ -65,24 +69,25 @@ class Corpus:
 
 
 class NextWord(nn.Module):
-    """A next-word model: the table of words both turns them into inputs and, transposed, scores the next one."""
+    """A next-word model: one table turns words into inputs and, transposed, scores the next word."""
 
     def __init__(self, unit: str, vocabulary: int, units: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, WIDTH)
         self.recurrent = UNITS[unit](WIDTH, units)
-        self.head = nn.Sequential(nn.Linear(units, WIDTH), nn.Linear(WIDTH, vocabulary))
+        scores = nn.Linear(WIDTH, vocabulary)
         nn.init.normal_(self.embedding.weight, std=WIDTH**-0.5)
-        nn.init.zeros_(self.head[1].bias)
-        self.head[1].weight = self.embedding.weight
+        nn.init.zeros_(scores.bias)
+        scores.weight = self.embedding.weight
+        self.head = nn.Sequential(nn.Linear(units, WIDTH), scores)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How training went: optimiser steps, and the perplexity on words never trained on."""
+    """How training went: optimiser steps, and by network the perplexity on words never trained on."""
 
     steps: int
-    perplexity: float
+    perplexity: dict[str, float]
 
 
 def read_corpus(text: str | os.PathLike[str] | None = None) -> Corpus:
@@ -113,13 +118,16 @@ def equal_sizes(vocabulary: int) -> dict[str, int]:
     Example:
         >>> from rnnmem.demo import equal_sizes
         >>> equal_sizes(4_000)
-        {'RNN': 278, 'GRU': 152, 'LSTM': 128}
+        {'RNN': 277, 'GRU': 152, 'LSTM': 128}
     """
     goal = parameters("LSTM", vocabulary, LSTM_UNITS)
-    return {
-        unit: min(range(1, 4 * LSTM_UNITS), key=lambda size, unit=unit: abs(parameters(unit, vocabulary, size) - goal))
-        for unit in UNITS
-    }
+
+    def nearest(unit: str) -> int:
+        return min(
+            range(1, 4 * LSTM_UNITS), key=lambda units: abs(parameters(unit, vocabulary, units) - goal)
+        )
+
+    return {unit: nearest(unit) for unit in UNITS}
 
 
 def parameters(unit: str, vocabulary: int, units: int) -> int:
@@ -128,52 +136,60 @@ def parameters(unit: str, vocabulary: int, units: int) -> int:
         return sum(weight.numel() for weight in NextWord(unit, vocabulary, units).parameters())
 
 
-def train(name: str, model: NextWord, tokens: Tensor, seconds: float) -> Training:
-    """Trains for a fixed time: Adam, clipped gradients, truncated back-propagation through contiguous streams.
+def train(models: Mapping[str, NextWord], tokens: Tensor, seconds: float) -> Training:
+    """Trains all networks for a fixed time: Adam, clipped gradients, truncated back-propagation through time.
+
+    They take turns step by step, so that each makes the same number of steps over the same words in the same
+    order, however busy the machine is.
 
     Args:
-        name: for the progress bar.
-        model: trained in place.
+        models: trained in place.
         tokens: int64 [T, STREAMS]; the last tenth of each stream is kept for validation.
         seconds: how long; the learning rate falls to zero over that time.
     """
-    steps = len(tokens) - max(2, int(VALIDATION * len(tokens)))
-    training, validation = tokens[:steps], tokens[steps:]
-    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    state: Any = None
-    start, done, place, perplexity = time.monotonic(), 0, 0, math.inf
-    shown = 0.0
-    with tqdm(total=round(seconds), desc=f"training {name:4s}", unit="s", disable=None, leave=True) as bar:
+    split = len(tokens) - max(2, int(VALIDATION * len(tokens)))
+    training, validation = tokens[:split], tokens[split:]
+    optimisers = {name: torch.optim.Adam(model.parameters()) for name, model in models.items()}
+    states: dict[str, Any] = dict.fromkeys(models)
+    start, steps, place, next_look = time.monotonic(), 0, 0, 0.0
+    with tqdm(total=round(seconds), desc="training", unit="s", disable=None) as bar:
         while (share := (time.monotonic() - start) / seconds) < 1:
-            rate = LEARNING_RATE * min(1.0, (done + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * share))
-            optimiser.param_groups[0]["lr"] = rate
             if place + 1 >= len(training):
-                place, state = 0, None
-            end = min(place + WINDOW, len(training) - 1)
-            output, state = model.recurrent(model.embedding(training[place:end]), state)
-            loss = cross_entropy(model.head(output).flatten(0, 1), training[place + 1 : end + 1].flatten())
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            state = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
-            done, place = done + 1, end
-            if share >= shown:
-                perplexity, shown = measure_perplexity(model, validation), shown + 0.2
-            bar.n = min(round(time.monotonic() - start), bar.total)
-            bar.set_postfix_str(f"perplexity {perplexity:.0f}, {done} steps")
-        perplexity = measure_perplexity(model, validation)
-        bar.n = bar.total
-        bar.set_postfix_str(f"perplexity {perplexity:.0f}, {done} steps")
-    return Training(done, perplexity)
+                place, states = 0, dict.fromkeys(models)
+            words = training[place : place + WINDOW + 1]
+            rate = LEARNING_RATE * min(1.0, (steps + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * share))
+            for name, model in models.items():
+                states[name] = train_step(model, optimisers[name], words, states[name], rate)
+            steps, place = steps + 1, place + len(words) - 1
+            bar.update(min(round(time.monotonic() - start), bar.total) - bar.n)
+            if share >= next_look and not bar.disable:
+                next_look += 0.1
+                looks = [f"{name} {perplexity(model, validation):.0f}" for name, model in models.items()]
+                bar.set_postfix_str(f"perplexity {', '.join(looks)}")
+    return Training(steps, {name: perplexity(model, validation) for name, model in models.items()})
+
+
+def train_step(
+    model: NextWord, optimiser: torch.optim.Optimizer, words: Tensor, state: Any, rate: float
+) -> Any:
+    """Makes one optimiser step on `words` [WINDOW + 1, STREAMS]; returns the state to go on from."""
+    optimiser.param_groups[0]["lr"] = rate
+    output, state = model.recurrent(model.embedding(words[:-1]), state)
+    loss = cross_entropy(model.head(output).flatten(0, 1), words[1:].flatten())
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
 
 @torch.no_grad()
-def measure_perplexity(model: NextWord, tokens: Tensor) -> float:
+def perplexity(model: NextWord, tokens: Tensor) -> float:
     """Among how many equally likely words the model in effect chooses: exp of the mean loss in nats."""
     state, loss, count = None, 0.0, 0
     for place in range(0, len(tokens) - 1, 100):
-        inputs, targets = tokens[place : place + 100][: len(tokens) - 1 - place], tokens[place + 1 : place + 101]
+        targets = tokens[place + 1 : place + 101]
+        inputs = tokens[place : place + len(targets)]
         output, state = model.recurrent(model.embedding(inputs), state)
         logits = model.head(output).flatten(0, 1)
         loss += cross_entropy(logits, targets.flatten(), reduction="sum").item()
@@ -181,7 +197,7 @@ def measure_perplexity(model: NextWord, tokens: Tensor) -> float:
     return math.exp(loss / count)
 
 
-def measure(models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool) -> rnnmem.Comparison:
+def measure(models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool) -> Comparison:
     """Measures what each network keeps, against the same meanings for all."""
     return rnnmem.compare(
         {name: model.recurrent for name, model in models.items()},
@@ -194,3 +210,108 @@ def measure(models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool) ->
         lags=LAGS,
         progress=sys.stderr.isatty(),
     )
+
+
+def table(comparison: Comparison, title: str, perplexity: Mapping[str, float] | None = None) -> str:
+    """Says what each network keeps of the words it has read, in words that need no paper."""
+    reports = {name: by_state["output"][0] for name, by_state in comparison.reports.items()}
+    lags = next(iter(reports.values())).lags.tolist()
+    shown = [lags.index(lag) for lag in SHOWN if lag in lags]
+    ago = "".join(f"{'now' if place == 0 else -lags[place]:>6}" for place in shown)
+    lines = [
+        title,
+        f"{'':<15}{'next word':>10}    share kept of the word read now, 1, 2, 4, ... words ago",
+        f"{'network':<8}{'units':>7}{'out of':>10}    {ago}   remembers",
+    ]
+    for name, report in reports.items():
+        guess = f"{perplexity[name]:.0f}" if perplexity else "-"
+        kept = "".join(f"{max(0.0, report.own_retention[place].item()):>6.1%}" for place in shown)
+        lines.append(f"{name:<8}{report.model['hidden_size']:>7}{guess:>10}    {kept}   {words_back(report)}")
+    return "\n".join(lines)
+
+
+def words_back(report: MemoryReport) -> str:
+    """Says how far back the network remembers."""
+    if report.memory_horizon is None:
+        return "not known"
+    more = "at least " if report.memory_horizon == int(report.lags[-1]) else ""
+    return f"{more}{report.memory_horizon} words"
+
+
+EXPLANATION = """\
+How to read this
+- next word out of: for the next word the network hesitates, in effect, between so many (its perplexity, on
+  words that it was not trained on). Fewer is better.
+- share kept: the meaning of a word is a point, learnt from which words stand near each other. So much of the
+  point of an earlier word can a linear map still read off the network's state; 100% is all of it. Only what the
+  newer words do not give away counts.
+- remembers: so many words back the state holds more than the same network infers from the newer words alone.
+- Keeping more is not being better: how much a network should keep depends on its task.
+- One network of each kind (one seed): not ranked, since another start would change the numbers a little.
+"""
+
+
+def demo(
+    text: str | None = None, minutes: float = 5.0, out: str = "memory.html"
+) -> tuple[str, dict[str, Any]]:
+    """Trains, measures and shows; see the functions above for each step.
+
+    Args:
+        text: a UTF-8 file; None takes the English that every Python carries.
+        minutes: for everything, about; `TRAINING_SHARE` of it trains.
+        out: the page to write.
+
+    Returns:
+        What to print, and the same as a dict: steps, perplexity by network, and the two comparisons.
+
+    Raises:
+        RnnMemError: a bad text, or minutes that are not positive.
+    """
+    if not 0 < minutes < math.inf:
+        raise expected("--minutes", "a positive number", minutes)
+    corpus = read_corpus(text)
+    torch.manual_seed(0)
+    sizes = equal_sizes(corpus.vocabulary)
+    models = {name: NextWord(name, corpus.vocabulary, units) for name, units in sizes.items()}
+    initial = copy.deepcopy(models)
+    count = parameters("LSTM", corpus.vocabulary, LSTM_UNITS)
+    say(f"{corpus.words:,} words of {corpus.source}; three networks of about {count:,} parameters each")
+    training = train(models, corpus.tokens, TRAINING_SHARE * 60 * minutes)
+    say(f"each network made {training.steps:,} steps of {WINDOW} x {STREAMS} words; measuring what it keeps")
+    trained, untrained = measure(models, corpus, trained=True), measure(initial, corpus, trained=False)
+    guesses = ", ".join(f"{name} {value:.0f}" for name, value in training.perplexity.items())
+    about = (
+        f"{corpus.words:,} words of {corpus.source}, {corpus.vocabulary:,} different ones kept. Each network "
+        f"made {training.steps:,} training steps; perplexity on words kept aside: {guesses}. One seed: not ranked."
+    )
+    write_page(
+        out, ("Trained", about, trained), ("Untrained, as initialised", "One seed: not ranked.", untrained)
+    )
+    tables = [
+        table(trained, "TRAINED (one seed: not ranked)", training.perplexity),
+        table(untrained, "UNTRAINED, as initialised (one seed: not ranked)"),
+    ]
+    result = {
+        "source": corpus.source,
+        "words": corpus.words,
+        "steps": training.steps,
+        "perplexity": training.perplexity,
+        "trained": trained.to_dict(),
+        "untrained": untrained.to_dict(),
+    }
+    return "\n\n".join([*tables, f"{EXPLANATION}\nThe whole report: {out}"]), result
+
+
+def write_page(out: str, *sections: tuple[str, str, Comparison]) -> None:
+    """Writes one page of several comparisons."""
+    from rnnmem.page import comparison_page
+
+    try:
+        Path(out).write_text(comparison_page(sections), encoding="utf-8")
+    except OSError as error:
+        raise expected("--out", "a file that can be written to", f"{out} ({describe(error)})") from error
+
+
+def say(line: str) -> None:
+    """Tells on stderr what is going on, so that stdout holds the result alone."""
+    print(line, file=sys.stderr, flush=True)

@@ -76,7 +76,7 @@ class CpuScan:
     Args:
         unit: a unit that the compiled kernels have.
         weights: its weights, float32 or float64 on the CPU; packed here, once.
-        embedding: table [V, I] when the inputs are tokens. The gates W_ih e + b_ih of every token are computed
+        embedding: table [V, I] when the inputs are tokens. The gates W_ih e + b_ih of each token are computed
             here, once, if they take at most 64 MiB.
         isa: one of `isa_levels()`; None takes the best.
 

@@ -1,24 +1,24 @@
-"""Reports as one self-contained HTML page: style, figures and tables inside, nothing fetched from anywhere."""
+"""Reports as one self-contained HTML page: style, figures and tables inside, nothing fetched."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnmem import plot, words
+import rnnmem
+from rnnmem import comparison_words, plot, words
+from rnnmem.indicator_words import SENTENCES, Row, indicator_rows
 from rnnmem.indicators.breakdown import Table
-from rnnmem.words import number, with_error
+from rnnmem.words import NONE, control, number, with_error
 
 if TYPE_CHECKING:
     from rnnmem.compare import Comparison
     from rnnmem.report import MemoryReport
 
 SHOWN = 9  # lags in the tables by position and by class
-NO_MEASURE = "-"
 
 
 def report_page(report: MemoryReport) -> str:
@@ -42,14 +42,15 @@ def comparison_page(sections: Sequence[tuple[str, str, Comparison]]) -> str:
     """
     title = sections[0][0] if len(sections) == 1 else "What recurrent networks remember"
     body = [] if len(sections) == 1 else [f"<header><h1>{title}</h1></header>"]
-    for index, (name, note, comparison) in enumerate(sections):
-        level = "h1" if len(sections) == 1 else "h2"
-        body.append(comparison_section(f"c{index}", f"<{level}>{escape(name)}</{level}>", note, comparison))
+    level = "h1" if len(sections) == 1 else "h2"
+    for name, note, comparison in sections:
+        body.append(comparison_section(f"<{level}>{escape(name)}</{level}>", note, comparison))
     body += [explained(), footer()]
     return page(title, body)
 
 
 def page(title: str, body: Iterable[str]) -> str:
+    """The whole document around what it holds."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -62,6 +63,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def wrap(body: Iterable[str]) -> str:
+    """What a page or a notebook's cell holds, with its style."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     inside = "\n".join(part for part in body if part)
     return f'<div class="rnnmem">\n<style>\n{style}</style>\n{inside}\n</div>'
@@ -76,10 +78,12 @@ def answer(report: MemoryReport) -> str:
     names = ["retention", "own retention"]
     names += [n for n in ("inference", "memoryless", "window") if report.controls[n] is not None]
     keys = "".join(f"<li><b>{KEYS[n]}</b>: {escape(words.control_text(n, report))}</li>" for n in names)
-    drawn = figures(plot.report_svg(report, "r"), escape(f"Retention by lag. {words.headline(report)}"))
+    headline = escape(words.headline(report))
+    drawn = figures(plot.report_svg(report), f"Retention by lag. {headline}")
+    caption = f"<p>{escape(words.retention_sentence(report))}</p><ul>{keys}</ul>"
     return (
-        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(words.headline(report))}</h1>{told}</header>\n'
-        f"<figure>{drawn}\n<figcaption><p>{escape(words.RETENTION)}</p><ul>{keys}</ul></figcaption></figure>"
+        f'<header><p class="kicker">{escape(kicker)}</p><h1>{headline}</h1>{told}</header>\n'
+        f"<figure>{drawn}\n<figcaption>{caption}</figcaption></figure>"
     )
 
 
@@ -102,6 +106,7 @@ def figures(drawn: tuple[str, str], label: str) -> str:
 
 
 def warnings_box(warnings: Sequence[str]) -> str:
+    """Every warning, set apart."""
     if not warnings:
         return ""
     lines = "".join(f"<li>{escape(line)}</li>" for line in warnings)
@@ -110,18 +115,19 @@ def warnings_box(warnings: Sequence[str]) -> str:
 
 def cards(report: MemoryReport) -> str:
     """Every indicator: value, unit, what it means and what it does not."""
+    made = "\n".join(card(row) for row in indicator_rows(report))
     return (
-        '<section><h2>Indicators</h2>\n<p class="soft">Large: of its own, that is, of what the newer tokens do not '
-        'predict. Small: in all, what they tell included. ± is one standard error.</p>\n<div class="cards">\n'
-        + "\n".join(card(row) for row in words.indicator_rows(report))
-        + "\n</div></section>"
+        '<section><h2>Indicators</h2>\n<p class="soft">Large: own, that is, of what the newer tokens do not '
+        "predict. Small: in all, what they tell included. ± is one standard error.</p>\n"
+        f'<div class="cards">\n{made}\n</div></section>'
     )
 
 
-def card(row: words.Row) -> str:
+def card(row: Row) -> str:
+    """One indicator."""
     unit = f" {row.unit}" if row.unit else ""
     first = row.own or row.raw
-    value = escape(first + unit if first != NO_MEASURE else NO_MEASURE)
+    value = escape(first + unit if first != NONE else NONE)
     if row.own and row.raw:
         value += f" <small>in all: {escape(row.raw)}</small>"
     note = f'<p class="soft">{escape(row.note)}</p>' if row.note else ""
@@ -160,9 +166,9 @@ def lag_section(report: MemoryReport) -> str:
                 str(lag),
                 with_error(float(report.retention[k]), float(report.retention_se[k]), 4),
                 f'<td class="beyond">{own}</td>' if beyond[k] else own,
-                with_error(at(report, "inference", k), at(report, "inference_se", k), 4),
-                number(at(report, "memoryless", k)),
-                number(at(report, "window", k)),
+                with_error(control(report, "inference", k), control(report, "inference_se", k), 4),
+                number(control(report, "memoryless", k)),
+                number(control(report, "window", k)),
                 number(float(report.bits[k]), 2),
                 number(float(report.own_bits[k]), 2),
                 number(float(report.hull_coverage[k])),
@@ -172,15 +178,11 @@ def lag_section(report: MemoryReport) -> str:
     bits = words.entropy(report)
     told = "" if bits is None else f" A token has {number(bits, 2)} bits of entropy, and bits are cut there."
     return (
-        "<section><h2>Lag by lag</h2>\n<p class='soft'>Lags in steps. Bold: above the inference control beyond chance "
-        f"(95 % over all lags together).{told} Distance: root mean square in the semantic space.</p>\n"
+        '<section><h2>Lag by lag</h2>\n<p class="soft">Lags in steps. Bold: above the inference control '
+        "beyond chance (95 % over all lags together). Distance: root mean square in the semantic space."
+        f"{told}</p>\n"
         f"{table(head, rows)}</section>"
     )
-
-
-def at(report: MemoryReport, name: str, k: int) -> float | None:
-    control = report.controls[name]
-    return None if control is None else float(control[k])
 
 
 def class_section(report: MemoryReport) -> str:
@@ -200,7 +202,7 @@ def position_section(report: MemoryReport) -> str:
         return ""
     ends = dict(zip(found["first_step"], found["end_step"], strict=True))
     names = {first: f"{int(first):,} to {int(end) - 1:,}" for first, end in ends.items()}
-    note = "Steps from the beginning of the stream. Rows that differ show memory that drifts, or a text that changes."
+    note = "Steps from the beginning of the stream. Rows that differ: memory drifts, or the text changes."
     return breakdown("By position in the stream", note, found, found["first_step"], names, report)
 
 
@@ -224,8 +226,9 @@ def breakdown(
 
 
 def shaded(value: float | None) -> str:
+    """A cell the darker the more is kept."""
     if value is None or not math.isfinite(value):
-        return NO_MEASURE
+        return NONE
     return f'<td class="shade" style="--kept:{min(max(value, 0.0), 1.0):.3f}">{number(value)}</td>'
 
 
@@ -235,66 +238,45 @@ def facts(report: MemoryReport) -> str:
     return f"<section><h2>What was measured</h2>\n{table([], rows, 'facts')}</section>"
 
 
-def comparison_section(prefix: str, title: str, note: str, comparison: Comparison) -> str:
-    """Figure and tables of one comparison."""
-    parts = [
-        title,
-        f"<p>{escape(note)}</p>" if note else "",
-        f"<p>{escape(words.match_sentence(comparison))}</p>",
-    ]
-    parts.append(warnings_box(comparison.warnings))
-    head = ["network", "unit", "trained", "parameters", "state floats", "state bytes", "operations a step"]
-    costs = []
-    for name, by_state in comparison.reports.items():
-        report = next(iter(by_state.values()))[0]
-        sizes = [words.count(report.model.get(key)) for key in words.COSTS]
-        kind = escape(words.network_name(report))
-        costs.append([escape(name), kind, words.trained_text(comparison, name), *sizes])
-    parts += ["<h3>What each is and costs</h3>", table(head, costs)]
-    for index, state in enumerate(words.states(comparison)):
-        label = escape(f"Own retention by lag, {state} state: " + ", ".join(comparison.reports))
-        drawn = figures(plot.comparison_svg(comparison, state, f"{prefix}{index}"), label)
-        parts += [f"<h3>What is kept in the {escape(state)} state</h3>", f"<figure>{drawn}</figure>"]
-        parts.append(kept_tables(comparison, state))
+def comparison_section(title: str, note: str, comparison: Comparison) -> str:
+    """Figures and tables of one comparison."""
+    shown = comparison_words.states(comparison)
+    told = [comparison_words.horizon_sentence(comparison, state) for state in shown]
+    sentences = [note, *told, comparison_words.match_sentence(comparison)]
+    parts = [title, *(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)]
+    parts.append(warnings_box(comparison_words.warnings(comparison)))
+    for state in shown:
+        label = escape(f"Own retention by lag, {state} state: {', '.join(comparison.reports)}")
+        drawn = figures(plot.comparison_svg(comparison, state), label)
+        lags, curves = comparison_words.lag_rows(comparison, state, SHOWN)
+        parts += [
+            f"<h3>What is kept in the {escape(state)} state</h3>",
+            f"<figure>{drawn}</figure>",
+            text_table(comparison_words.KEPT_HEAD, comparison_words.kept_rows(comparison, state)),
+            text_table(["own retention at lag", *map(str, lags)], curves),
+        ]
+    parts += ["<h3>What each network is and costs</h3>"]
+    parts.append(text_table(comparison_words.COST_HEAD, comparison_words.cost_rows(comparison)))
     return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
 
 
-def kept_tables(comparison: Comparison, state: str) -> str:
-    """The indicators of each network, and its own retention at a few lags."""
-    members = words.comparison_rows(comparison, state)
-    head = ["network", "memory horizon (steps)", "own capacity (tokens)", "capacity (tokens)"]
-    head += ["own half-life (steps)", "own span (steps)", "floats measured"]
-    rows = [
-        [escape(name), *(escape(words.kept(r, key)) for key in words.KEPT), words.measured_floats(r)]
-        for name, r in members
-    ]
-    lags = members[0][1][0].lags.tolist()
-    shown = [lags[k] for k in words.shown_lags(lags, SHOWN)]
-    curves = [[escape(name), *(words.at_lag(r, lag) for lag in shown)] for name, r in members]
-    return table(head, rows) + table(["own retention at lag", *map(str, shown)], curves)
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain text."""
+    return table([escape(title) for title in head], [[escape(cell) for cell in row] for row in rows])
 
 
 def explained() -> str:
     """What the indicators of a comparison mean, once for the page."""
     wanted = ("memory horizon", "capacity", "half-life", "span")
-    lines = "".join(
-        f"<li><b>{name.capitalize()}</b>: {escape(means)} {escape(means_not)}</li>"
-        for name, (_, means, means_not) in words.SENTENCES.items()
-        if name in wanted
-    )
-    return (
-        f"<section><h2>What the words mean</h2>\n<p>{escape(words.RETENTION)} Own retention counts only what the newer "
-        f"tokens do not predict.</p>\n<ul>{lines}</ul></section>"
-    )
+    told = {
+        name: f"{means} {means_not}" for name, (_, means, means_not) in SENTENCES.items() if name in wanted
+    }
+    lines = "".join(f"<li><b>{name.capitalize()}</b>: {escape(text)}</li>" for name, text in told.items())
+    sentences = f"<p>{escape(words.RETENTION)}</p><p>{escape(comparison_words.EXPLAINED)}</p>"
+    return f"<section><h2>What the words mean</h2>\n{sentences}\n<ul>{lines}</ul></section>"
 
 
 def footer() -> str:
-    return f"<footer><p>{escape(words.SOURCE)}</p><p>{escape(made_by())}</p></footer>"
-
-
-def made_by() -> str:
-    """`Made by rnnmem 0.1.0.`; without a number where the package runs from its sources."""
-    try:
-        return f"Made by rnnmem {metadata.version('rnnmem')}."
-    except metadata.PackageNotFoundError:
-        return "Made by rnnmem."
+    """Where the definitions are from, and what made the page."""
+    told = f"<p>{escape(words.SOURCE)}</p><p>Made by rnnmem {rnnmem.__version__}.</p>"
+    return f"<footer>{told}</footer>"

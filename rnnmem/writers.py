@@ -52,12 +52,12 @@ def write_report(report: MemoryReport, path: str | os.PathLike[str]) -> None:
     Raises:
         RnnMemError: another ending, or a place that cannot be written to.
     """
-    from rnnmem import page, plot
+    from rnnmem import drawing, page, plot
 
     forms: dict[str, Callable[[], bytes]] = {
         ".html": lambda: encode(page.report_page(report)),
         ".json": lambda: json_bytes(report.to_dict()),
-        ".png": lambda: plot.png(plot.report_figure(report, title=True)),
+        ".png": lambda: drawing.png(plot.report_figure(report, title=True)),
         ".csv": lambda: csv_bytes(list(COLUMNS), lag_rows(report)),
     }
     write(path, forms)
@@ -73,7 +73,7 @@ def write_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> No
     Raises:
         RnnMemError: another ending, or a place that cannot be written to.
     """
-    from rnnmem import page, plot
+    from rnnmem import drawing, page, plot
 
     def rows() -> list[list[Any]]:
         return [
@@ -87,7 +87,7 @@ def write_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> No
     forms: dict[str, Callable[[], bytes]] = {
         ".html": lambda: encode(page.comparison_page([("What each network remembers", "", comparison)])),
         ".json": lambda: json_bytes(comparison.to_dict()),
-        ".png": lambda: plot.png(plot.comparison_figure(comparison)),
+        ".png": lambda: drawing.png(plot.comparison_figure(comparison)),
         ".csv": lambda: csv_bytes(["network", "state", "seed", *COLUMNS], rows()),
     }
     write(path, forms)
@@ -143,4 +143,5 @@ def json_bytes(data: dict[str, Any]) -> bytes:
 
 
 def encode(text: str) -> bytes:
+    """UTF-8; what it has no bytes for (half a surrogate pair in a name) is written out."""
     return text.encode("utf-8", "backslashreplace")

@@ -1,10 +1,10 @@
 """Made reports: every number in them is chosen, so that what is printed can be told in advance."""
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 
+from rnnmem.compare import Comparison
 from rnnmem.indicators.curve import Curve
 from rnnmem.lags import lag_grid
 from rnnmem.report import CONTROLS, MemoryReport
@@ -18,7 +18,7 @@ def double(values):
 
 
 def make_curve(lags, retention, se, blocks=32):
-    """A curve with these standard errors; four fifths of the variance from the blocks, the rest from the fit."""
+    """A curve with these standard errors; four fifths of the variance from blocks, the rest from the fit."""
     retention, se = double(retention), double(se)
     signs = double([1.0, -1.0] * (blocks // 2) + [0.0] * (blocks % 2))
     spread = signs / (blocks // 2 * 2 * (blocks - 1) / blocks) ** 0.5  # the jackknife's variance of it is 1
@@ -85,7 +85,7 @@ def make_report(
     controls = dict.fromkeys(CONTROLS)
     if inference is not None:
         controls["inference"] = double([NAN if v is None else v for v in inference])
-        controls["inference_se"] = torch.where(controls["inference"].isnan(), NAN, inference_se)
+        controls["inference_se"] = controls["inference"] * 0 + inference_se
         controls["memoryless"] = double([1.0 if lag == 0 else 0.06 / lag for lag in lags])
         controls["window"] = double([1.0 if lag < order else 0.09 * order / lag for lag in lags])
     bits, own_bits = (
@@ -269,23 +269,6 @@ CASES = {
 }
 
 
-@dataclass
-class MadeComparison:
-    """What writers, pages and figures read of a comparison."""
-
-    reports: dict
-    match: str | None = "parameters"
-    trained: dict = field(default_factory=dict)
-    warnings: list = field(default_factory=list)
-
-    def to_dict(self):
-        reports = {
-            name: {state: [report.to_dict() for report in seeds] for state, seeds in by_state.items()}
-            for name, by_state in self.reports.items()
-        }
-        return {"match": self.match, "trained": self.trained, "warnings": self.warnings, "reports": reports}
-
-
 def three_units(trained=True, seeds=1, match="parameters"):
     """RNN, GRU and LSTM of equal parameters, both states."""
     makers = {"RNN": trained_rnn, "GRU": trained_gru, "LSTM": trained_lstm}
@@ -293,4 +276,4 @@ def three_units(trained=True, seeds=1, match="parameters"):
         name: {state: [make(state=state) for _ in range(seeds)] for state in ("output", "full")}
         for name, make in makers.items()
     }
-    return MadeComparison(reports, match, dict.fromkeys(makers, trained), ["one seed a network"])
+    return Comparison(reports, match, dict.fromkeys(makers, trained), ["one seed a network"])

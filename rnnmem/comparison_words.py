@@ -1,0 +1,141 @@
+"""What a comparison says in words: at what the networks are equal, what each costs, what each keeps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rnnmem.indicator_words import capacity_text, half_life_text, memory_horizon_text, span_text
+from rnnmem.words import NONE, count, network_name, number, shown_lags
+
+if TYPE_CHECKING:
+    from rnnmem.compare import Comparison
+    from rnnmem.report import MemoryReport
+
+MATCHES = {
+    "parameters": "The networks are matched by number of parameters (to 5 %).",
+    "state": "The networks are matched by size of the state they carry (to 5 %).",
+}
+COSTS = ("parameters", "state_floats", "state_bytes", "flops_per_step")
+COST_HEAD = ("network", "unit", "trained", "parameters", "state floats", "state bytes", "operations a step")
+KEPT_HEAD = (
+    "network",
+    "memory horizon, steps",
+    "own capacity, tokens",
+    "capacity, tokens",
+    "own half-life, steps",
+    "own span, steps",
+    "floats measured",
+)
+EXPLAINED = (
+    "Own retention counts only what the newer tokens do not predict. Memory horizon: steps back to which own "
+    "retention is above what the same network infers from the newer tokens alone. Capacity: retention added "
+    "up over all lags, in tokens' worth, ± one standard error; own capacity likewise. Own half-life and own "
+    "span, in steps: until half of the retention at lag 0 is gone, and up to where at least half is left. "
+    "Operations are of floating point."
+)
+
+
+def states(comparison: Comparison) -> list[str]:
+    """The states that were measured, in order of appearance."""
+    return list(dict.fromkeys(state for by_state in comparison.reports.values() for state in by_state))
+
+
+def members(comparison: Comparison, state: str) -> list[tuple[str, list[MemoryReport]]]:
+    """Networks and their reports of one state, as they were given."""
+    return [(name, by_state[state]) for name, by_state in comparison.reports.items() if state in by_state]
+
+
+def match_sentence(comparison: Comparison) -> str:
+    """At what the networks are equal, and that nothing is ranked."""
+    seeds = min((len(r) for by_state in comparison.reports.values() for r in by_state.values()), default=0)
+    if comparison.match is None:
+        text = "No match declared: not ranked."
+    elif seeds == 1:
+        text = f"{MATCHES[comparison.match]} One seed: not ranked."
+    elif seeds < 3:
+        text = f"{MATCHES[comparison.match]} {seeds} seeds, fewer than 3: not ranked."
+    else:
+        text = f"{MATCHES[comparison.match]} {seeds} seeds, listed as given, not ranked."
+    return f"{text} What keeps more does not thereby predict or perform any better."
+
+
+def horizon_sentence(comparison: Comparison, state: str) -> str:
+    """`Memory horizon in the output state: RNN 8 steps, GRU 4, LSTM 12.`, in the order given."""
+    parts = [f"{name} {kept(reports, 'memory_horizon')}" for name, reports in members(comparison, state)]
+    return f"Memory horizon in the {state} state, in steps: {', '.join(parts)}."
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """The comparison's own warnings, then each report's, once, with the names of those it is about."""
+    about: dict[str, list[str]] = {}
+    for name, by_state in comparison.reports.items():
+        for state, reports in by_state.items():
+            for line in dict.fromkeys(line for report in reports for line in report.warnings):
+                about.setdefault(line, []).append(f"{name} ({state})")
+    return [*comparison.warnings, *(f"{', '.join(names)}: {line}" for line, names in about.items())]
+
+
+def trained_text(comparison: Comparison, name: str) -> str:
+    """Whether a network is trained, as far as was said."""
+    value = comparison.trained.get(name)
+    return "not said" if value is None else "trained" if value else "untrained"
+
+
+def cost_rows(comparison: Comparison) -> list[list[str]]:
+    """What each network is and costs, in the order of `COST_HEAD`."""
+    rows = []
+    for name, by_state in comparison.reports.items():
+        report = next(iter(by_state.values()))[0]
+        sizes = [count(report.model.get(key)) for key in COSTS]
+        rows.append([name, network_name(report), trained_text(comparison, name), *sizes])
+    return rows
+
+
+def kept_rows(comparison: Comparison, state: str) -> list[list[str]]:
+    """The indicators of each network in one state, in the order of `KEPT_HEAD`."""
+    return [
+        [name, *(kept(reports, key) for key in KEPT), count(reports[0].settings.get("features"))]
+        for name, reports in members(comparison, state)
+    ]
+
+
+KEPT = ("memory_horizon", "own_capacity", "capacity", "own_half_life", "own_span")
+
+
+def lag_rows(comparison: Comparison, state: str, most: int) -> tuple[list[int], list[list[str]]]:
+    """At most so many lags, and each network's own retention there (a mean over seeds)."""
+    found = members(comparison, state)
+    lags = found[0][1][0].lags.tolist()
+    shown = [lags[k] for k in shown_lags(lags, most)]
+    return shown, [[name, *(own_retention(reports, lag) for lag in shown)] for name, reports in found]
+
+
+def own_retention(reports: list[MemoryReport], lag: int) -> str:
+    """Own retention at one lag, a mean over seeds."""
+    found = [float(r.own_retention[r.lags.tolist().index(lag)]) for r in reports if lag in r.lags.tolist()]
+    return number(sum(found) / len(found)) if found else NONE
+
+
+def kept(reports: list[MemoryReport], key: str) -> str:
+    """One indicator of a network: its value, or the mean, lowest and highest over seeds."""
+    if len(reports) > 1:
+        values = [report.span(own=True) if key == "own_span" else getattr(report, key) for report in reports]
+        return over_seeds(values, 2 if key in ("own_capacity", "capacity", "own_half_life") else 0)
+    report = reports[0]
+    if key == "memory_horizon":
+        return memory_horizon_text(report)
+    if key == "own_half_life":
+        return half_life_text(report.own)
+    return span_text(report.own) if key == "own_span" else capacity_text(report, own=key == "own_capacity")
+
+
+def over_seeds(values: list[float | None], digits: int) -> str:
+    """`mean (lowest-highest)`, "-" where there is no value for a seed."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return NONE
+    if len(known) < len(values):
+        return f"{NONE} ({len(known)} of {len(values)} seeds)"
+    mean, low, high = sum(known) / len(known), min(known), max(known)
+    return f"{number(mean, max(digits, 1))} ({number(low, digits)} to {number(high, digits)})"

@@ -1,7 +1,7 @@
 """rnnmem: what a recurrent network still remembers.
 
-`assess` measures in one call; `fit_recall` and `MemoryMeter` measure streams longer than memory; `compare` sets
-networks side by side.
+`assess` measures in one call; `fit_recall` and `MemoryMeter` measure streams longer than memory; `compare`
+sets networks side by side.
 """
 
 from rnnmem import units

@@ -158,7 +158,7 @@ def fit_recall(
         lags: as in `assess`.
         layer: as in `assess`.
         state: as in `assess`.
-        split: which rows count: "time", from max(washout, max lag) on, or "streams", those of lag k from k on.
+        split: which rows count: "time", from max(washout, max lag) on, or "streams", for lag k from k on.
         washout: as in `assess`.
         ridge: as in `assess`.
         innovation_order: as in `assess`.
@@ -228,9 +228,7 @@ def fit_session(
 class Assessment:
     """One call of `assess`: fit, measure, controls, report."""
 
-    def __init__(
-        self, session: Session, options: FitOptions, first: int, settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, session: Session, options: FitOptions, first: int, settings: dict[str, Any]) -> None:
         self.session, self.options, self.settings = session, options, settings
         data = session.data
         self.by_stream = options.split == "streams"
@@ -246,16 +244,15 @@ class Assessment:
 
     def run(self, show: bool) -> MemoryReport:
         """Measures everything, with a progress bar if it is to be shown."""
-        session, options = self.session, self.options
+        session = self.session
         runner = session.runner()
+        fitting = replace(session, data=self.fitting)
         with progress_bar(show, session.data.steps * session.data.batch) as advance:
-            fit_only = Session(session.network, session.space, self.fitting, session.backend, session.full)
-            fitted = fit_session(fit_only, runner, options, self.settings, advance)
-            maps = fitted.maps
+            fitted = fit_session(fitting, runner, self.options, self.settings, advance)
             measurement = self.measure(runner, fitted, session.flops, advance)
         controls: dict[str, Tensor | None] = dict.fromkeys(CONTROLS)
-        if maps.has_own:
-            controls = self.controls(runner, maps, show)
+        if fitted.maps.has_own:
+            controls = self.controls(runner, fitted.maps, show)
         return self.summary(measurement, controls)
 
     def measure(self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None) -> Measurement:
@@ -288,7 +285,9 @@ class Assessment:
             self.options.ridge,
             self.by_stream,
         )
-        values, errors = control.run(self.fit_part, self.measured_part, maps.features)
+        total = control.cost([self.fit_part, self.measured_part], maps.features)
+        with progress_bar(show, total, "inference control") as control.progress:
+            values, errors = control.run(self.fit_part, self.measured_part, maps.features)
         inference, inference_se = no_control(lags), no_control(lags)
         inference[chosen], inference_se[chosen] = values, errors
         return {
@@ -307,12 +306,12 @@ class Assessment:
 
 
 @contextmanager
-def progress_bar(show: bool, total: int) -> Iterator[Any]:
+def progress_bar(show: bool, total: int, what: str = "measuring") -> Iterator[Any]:
     """A function to call with the rows done, or None."""
     if not show:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, unit=" rows", unit_scale=True, desc="measuring") as bar:
+    with tqdm(total=total, unit=" rows", unit_scale=True, desc=what, leave=False) as bar:
         yield bar.update

@@ -74,7 +74,7 @@ def choose_backend(name: str, network: Network | ObjectNetwork) -> str:
     """The name of the backend that will run.
 
     Raises:
-        RnnMemError: an unknown backend, or one that cannot run this network here; nothing falls back in silence.
+        RnnMemError: an unknown backend, or one that cannot run this network here; none falls back in silence.
     """
     if not isinstance(name, str) or name not in (*BACKENDS, "auto"):
         raise expected("backend", ", ".join(map(repr, (*BACKENDS, "auto"))), repr(name))

@@ -116,8 +116,8 @@ def compare(
 
     Raises:
         RnnMemError: as in `assess`; networks that do not match as declared; trained mixed with untrained;
-            `semantics=None` where the networks' embeddings differ, because they would be measured in different
-            spaces.
+            `semantics=None` where the networks' embeddings differ, because they would be measured in
+            different spaces.
 
     Example:
         >>> import torch, rnnmem
@@ -181,7 +181,9 @@ def read_trained(trained: bool | Mapping[str, bool] | None, names: list[str]) ->
         flags = dict.fromkeys(names, trained)
     for name, flag in flags.items():
         if flag is not None and not isinstance(flag, bool):
-            raise expected("trained", "True, False or None, or a dict of them by name", f"{flag!r} for {name!r}")
+            raise expected(
+                "trained", "True, False or None, or a dict of them by name", f"{flag!r} for {name!r}"
+            )
     if {True, False} <= set(flags.values()):
         raise expected("trained", "networks that are all trained or all untrained", "both in one comparison")
     return flags
@@ -228,12 +230,15 @@ def with_parameters(report: MemoryReport, embedding: Any, head: Any) -> MemoryRe
 def check_match(match: str, reports: dict[str, dict[str, list[MemoryReport]]], state: str) -> None:
     """Refuses networks that are not equal in what was declared."""
     sizes = {name: by_state[state][0].model[SIZES[match]] for name, by_state in reports.items()}
-    if any(size is None for size in sizes.values()) or max(sizes.values()) > (1 + MATCHED) * min(sizes.values()):
+    if any(size is None for size in sizes.values()) or max(sizes.values()) > (1 + MATCHED) * min(
+        sizes.values()
+    ):
         raise expected("match", f"networks equal in {match} to {MATCHED:.0%}", sizes)
 
 
 def comparison_warnings(named: dict[str, list[Any]]) -> list[str]:
     fewest = min(len(seeds) for seeds in named.values())
     if fewest < 3:
-        return [f"{'one seed' if fewest == 1 else f'{fewest} seeds'}: not ranked (3 or more and a match are needed)"]
+        seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
+        return [f"{seeds}: not ranked (3 or more and a match are needed)"]
     return []

@@ -150,7 +150,8 @@ def fit_maps(
         if progress is not None:
             progress(chunk.age.numel())
     states.append(state)
-    assert moments is not None and sample is not None
+    assert moments is not None
+    assert sample is not None
     segments = sample.segments()
     maps = finish(moments, null, segments, innovations, frequency, options, settings, notes, space)
     return Fitted(maps, stream_join(runner, states), join_carries(carries))
@@ -289,7 +290,7 @@ def expressed_ranges(segments: list[Segment], axes: Tensor) -> Tensor:
 
 
 class Cost:
-    """What the fit cost, from the last fit rows: effective rows, map errors, and how long losses are alike."""
+    """What the fit cost, from the last fit rows: effective rows, map errors, how long losses are alike."""
 
     def __init__(
         self,
@@ -353,18 +354,18 @@ class Cost:
         return recalled, residuals
 
     def predictor_variance(self, recalled: list[Tensor], kind: int, lag: int, masks: list[Tensor]) -> float:
-        """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): the error that the fitted predictor adds to own retention."""
+        """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the fitted predictor adds to own retention."""
         predictor = self.innovations.predictors[kind]
         newer, points = [], []
         for segment, point, mask in zip(self.segments, recalled, masks, strict=True):
             steps, start = len(segment.age), segment.history - lag
             near = [segment.vectors[start + i : start + i + steps][mask] for i in range(1, kind + 1)]
-            newer.append(torch.cat(near, dim=1).double())
-            points.append(point[mask].double())
+            newer.append(torch.cat(near, dim=1))
+            points.append(point[mask])
         tokens, shown = torch.cat(newer), torch.cat(points)
         if len(tokens) < 2:
             return 0.0
-        shared = (shown - shown.mean(0)).T @ (tokens - tokens.mean(0)) / len(tokens)
+        shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
         inverse = torch.linalg.pinv(predictor.newer, hermitian=True)
         total = predictor.innovation.trace()
         spread = (predictor.innovation @ shared @ inverse @ shared.T).trace()
@@ -373,11 +374,11 @@ class Cost:
 
 def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:
     """(tr C)^2 / tr C^2 of the residuals' covariance."""
-    rows = torch.cat([r[m] for r, m in zip(residuals, masks, strict=True)]).double()
+    rows = torch.cat([r[m] for r, m in zip(residuals, masks, strict=True)])
     if len(rows) < 2:
         return 1.0
     rows = rows - rows.mean(dim=0)
-    covariance = rows.T @ rows / len(rows)
+    covariance = (rows.T @ rows).double() / len(rows)
     return float((covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-300)).clamp(min=1.0))
 
 

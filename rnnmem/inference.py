@@ -51,6 +51,11 @@ def sampled_lags(lags: Tensor) -> list[int]:
     return sorted(chosen)
 
 
+def wanted_rows(features: int) -> int:
+    """Rows to sample of each part, where there are so many."""
+    return max(FEWEST_ROWS, ROWS_A_FEATURE * features)
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows of one part of the data: those of steps `first` ... `end` - 1 of the streams given."""
@@ -62,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows start: step [n, m] and stream [n, m]; dimension 0 is the order of time (or of streams)."""
+    """Where the windows start: step and stream [n, m]; dimension 0 goes with time, or with the streams."""
 
     start: Tensor
     stream: Tensor
@@ -95,7 +100,6 @@ class InferenceControl:
         self.runner, self.space, self.data = runner, space, data
         self.innovations, self.lags, self.ridge = innovations, lags, ridge
         self.by_stream, self.progress = by_stream, progress
-        self.steps = data.inputs.new_empty(0)
 
     def windows(self, part: Part, rows: int) -> Windows:
         """Starts that leave at least `rows` rows at the longest lag, evenly spread, or all there are."""
@@ -105,7 +109,9 @@ class InferenceControl:
             lengths = self.lengths()[streams]
             possible = int((lengths - max(longest, 1)).clamp(min=0).sum())
             if possible > rows:
-                keep = torch.linspace(0, len(streams) - 1, -(-len(streams) * rows // possible)).long().unique()
+                keep = (
+                    torch.linspace(0, len(streams) - 1, -(-len(streams) * rows // possible)).long().unique()
+                )
                 streams, lengths = streams[keep], lengths[keep]
             starts = torch.arange(1, int(lengths.max()) if len(lengths) else 1)
             grid = Windows(starts.expand(len(streams), -1), streams[:, None].expand(-1, len(starts)))
@@ -174,7 +180,7 @@ class InferenceControl:
 
     def run(self, fit: Part, measured: Part, features: int) -> tuple[Tensor, Tensor]:
         """Own retention [n] of the control and its standard error [n], at the sampled lags."""
-        rows = max(FEWEST_ROWS, ROWS_A_FEATURE * features)
+        rows = wanted_rows(features)
         maps = self.fit(fit, rows)
         sums = [torch.zeros(BLOCKS, 3, dtype=torch.float64) for _ in self.lags]
         windows = self.windows(measured, rows)
@@ -206,7 +212,12 @@ class InferenceControl:
 
     def report(self, batch: Windows) -> None:
         if self.progress is not None:
-            self.progress(batch.start.numel() * max(1, self.lags[-1]))
+            self.progress(batch.start.numel() * self.lags[-1])
+
+    def cost(self, parts: list[Part], features: int) -> int:
+        """Steps of all windows, for a progress bar."""
+        rows = wanted_rows(features)
+        return sum(self.windows(part, rows).start.numel() for part in parts) * self.lags[-1]
 
     def score(self, maps: list[WindowMap], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
         values, errors = [], []

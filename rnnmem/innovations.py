@@ -10,7 +10,6 @@ Source: this project (DESIGN of own retention); innovations as in time-series an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,12 +78,14 @@ class InnovationMoments:
     Where lags have rows of their own (`by_lag`), rows of age m < p add to the orders up to m only.
     """
 
-    def __init__(self, order: int, dimension: int, first_age: int, by_lag: bool, device: torch.device) -> None:
+    def __init__(
+        self, order: int, dimension: int, first_age: int, by_lag: bool, device: torch.device
+    ) -> None:
         self.order, self.dimension = order, dimension
         self.first_age, self.by_lag = first_age, by_lag
         self.pilot: Tensor | None = None
         sizes = range(order + 1) if by_lag else (order,)
-        self.count = {m: 0 for m in sizes}
+        self.count = dict.fromkeys(sizes, 0)
         width = {m: (m + 1) * dimension for m in sizes}
         self.sum = {m: torch.zeros(width[m], dtype=torch.float64, device=device) for m in sizes}
         self.square = {m: torch.zeros(width[m], width[m], dtype=torch.float64, device=device) for m in sizes}
@@ -93,10 +94,8 @@ class InnovationMoments:
         if self.pilot is None:
             self.pilot = chunk.lagged(0).flatten(0, 1).mean(dim=0).double()
         for m in self.count:
-            if m < self.order:
-                mask = chunk.age == m
-            else:
-                mask = chunk.age >= (m if self.by_lag else self.first_age)
+            least = m if self.by_lag else self.first_age
+            mask = chunk.age == m if m < self.order else chunk.age >= least
             if not bool(mask.any()):
                 continue
             window = torch.cat([chunk.lagged(lag)[mask].double() - self.pilot for lag in range(m + 1)], dim=1)
@@ -107,20 +106,19 @@ class InnovationMoments:
     def fit(self, ridge: float) -> Innovations:
         """The predictors of all orders."""
         assert self.pilot is not None
-        d, pilot = self.dimension, self.pilot
+        d = self.dimension
         predictors: list[Predictor] = []
-        count, total, square = 0, 0.0, 0.0
+        total, square = torch.zeros_like(self.sum[self.order]), torch.zeros_like(self.square[self.order])
+        count = 0
         for m in range(self.order, -1, -1):
             width = (m + 1) * d
-            if isinstance(total, Tensor) and isinstance(square, Tensor):
-                total, square = total[:width], square[:width, :width]
+            total, square = total[:width], square[:width, :width]
             if m in self.count:
                 count = count + self.count[m]
                 total, square = total + self.sum[m], square + self.square[m]
-            assert isinstance(total, Tensor) and isinstance(square, Tensor)
             mean = total / max(count, 1)
             covariance = square / max(count, 1) - mean.outer(mean)
-            predictors.append(self.predictor(m, mean, covariance, ridge, count, pilot))
+            predictors.append(self.predictor(m, mean, covariance, ridge, count, self.pilot))
         return Innovations(tuple(reversed(predictors)))
 
     def predictor(
@@ -128,13 +126,12 @@ class InnovationMoments:
     ) -> Predictor:
         """Solves order m from windows (e_t, ..., e_{t-m}): the oldest from the others."""
         d = self.dimension
-        # The window stores lag 0 first; nearest first to the target is lag m-1 down to 0.
-        order = torch.cat([torch.arange(lag * d, (lag + 1) * d) for lag in range(m - 1, -1, -1)] or [mean.new_empty(0, dtype=torch.int64)])
-        oldest = slice(m * d, (m + 1) * d)
         if m == 0:
-            empty = mean.new_zeros(d, 0)
-            zero = torch.zeros_like(pilot)
-            return Predictor(empty, zero, mean.new_zeros(0, 0), covariance, count)
+            empty, none = mean.new_zeros(d, 0), mean.new_zeros(0, 0)
+            return Predictor(empty, torch.zeros_like(pilot), none, covariance, count)
+        # A window holds lag 0 first; nearest to the oldest token is lag m - 1.
+        order = torch.arange(m * d, device=mean.device).view(m, d).flip(0).flatten()
+        oldest = slice(m * d, (m + 1) * d)
         newer = covariance[order][:, order]
         cross = covariance[order][:, oldest]
         weight = RidgeSystem(mean[order], newer, ridge).solve(cross)
@@ -146,8 +143,3 @@ class InnovationMoments:
 def allowed_order(order: int, dimension: int, rows: int) -> int:
     """The order lowered until order * d is at most a tenth of the fit rows."""
     return min(order, rows // (10 * dimension))
-
-
-def lags_by_order(lags: Sequence[int], order: int) -> list[int]:
-    """Kind of innovation of each lag."""
-    return [min(lag, order) for lag in lags]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex, TypeGuard
 
 import torch
 from torch import Tensor
@@ -33,26 +36,35 @@ def lag_grid(lags: int | Sequence[int] | Tensor) -> Tensor:
         if lags.is_floating_point() or lags.is_complex() or lags.dtype == torch.bool or lags.dim() > 1:
             raise expected("lags", wanted, f"a {lags.dtype} tensor of shape {tuple(lags.shape)}")
         lags = lags.tolist()
-    if isinstance(lags, bool) or not hasattr(lags, "__index__"):
-        if isinstance(lags, (str, bytes, bool)) or not hasattr(lags, "__iter__"):
-            raise expected("lags", wanted, repr(lags))
-        values = list(lags)  # type: ignore[arg-type]
-        if not values:
-            raise expected("lags", wanted, "an empty sequence")
-        for value in values:
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise expected("lags", wanted, f"{value!r} in it")
-        grid = [int(value) for value in values]
-        if grid[0] < 0 or any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
-            raise expected("lags", wanted, short(grid))
-        return torch.tensor(grid, dtype=torch.int64)
-    last = lags.__index__()  # type: ignore[union-attr]
+    if is_int(lags):
+        return torch.tensor(spread(operator.index(lags), wanted), dtype=torch.int64)
+    if isinstance(lags, (str, bytes)) or not isinstance(lags, Iterable):
+        raise expected("lags", wanted, repr(lags))
+    values = list(lags)
+    if not values:
+        raise expected("lags", wanted, "an empty sequence")
+    for value in values:
+        if not is_int(value):
+            raise expected("lags", wanted, f"{value!r} in it")
+    grid = [operator.index(value) for value in values]
+    if grid[0] < 0 or any(b <= a for a, b in itertools.pairwise(grid)):
+        raise expected("lags", wanted, short(grid))
+    return torch.tensor(grid, dtype=torch.int64)
+
+
+def is_int(value: object) -> TypeGuard[SupportsIndex]:
+    """Whether a value is an int and no bool."""
+    return hasattr(value, "__index__") and not isinstance(value, (bool, Tensor))
+
+
+def spread(last: int, wanted: str) -> list[int]:
+    """The grid up to `last`."""
     if last < 0:
         raise expected("lags", wanted, last)
     grid = list(range(min(last, DENSE) + 1))
     while grid[-1] < last:
         grid.append(min(last, max(grid[-1] + 1, 5 * grid[-1] // 4)))
-    return torch.tensor(grid, dtype=torch.int64)
+    return grid
 
 
 def short(values: list[int]) -> str:

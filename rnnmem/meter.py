@@ -138,7 +138,9 @@ class MemoryMeter:
     def check(self, session: Session) -> None:
         """Holds a chunk against the maps and the chunks before."""
         if session.space.dimension != self.maps.dimension:
-            raise expected("semantics", f"{self.maps.dimension} dimensions like the maps", session.space.dimension)
+            raise expected(
+                "semantics", f"{self.maps.dimension} dimensions like the maps", session.space.dimension
+            )
         vocabulary = session.space.vocabulary
         if self.maps.token_band is not None and vocabulary not in (None, len(self.maps.token_band)):
             raise expected("embedding", f"{len(self.maps.token_band)} tokens like the maps", vocabulary)

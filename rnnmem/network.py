@@ -16,8 +16,9 @@ from rnnmem.errors import RnnMemError, expected
 from rnnmem.tree import leaves
 from rnnmem.units import UNITS, EchoState, Unit, Weights
 
-MODULES: dict[type[nn.Module], str] = {nn.RNN: "rnn", nn.GRU: "gru", nn.LSTM: "lstm"}
-CELLS: dict[type[nn.Module], str] = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
+MODULES: dict[type[nn.RNNBase], str] = {nn.RNN: "rnn", nn.GRU: "gru", nn.LSTM: "lstm"}
+CELLS: dict[type[nn.RNNCellBase], str] = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SUPPORTED = (
     "nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell, rnnmem.units.EchoState, "
     "or an object with init_state(batch) and step(x_t, state)"
@@ -111,7 +112,8 @@ class ObjectNetwork:
     def features(self, state: Any) -> Tensor:
         """The whole state as [B, F]: `features(state)`, or its tensors flattened and joined."""
         if hasattr(self.model, "features"):
-            return self.model.features(state)  # type: ignore[no-any-return]
+            features: Tensor = self.model.features(state)
+            return features
         parts = [part.flatten(1) for part in leaves(state)]
         split = [p for part in parts for p in ((part.real, part.imag) if part.is_complex() else (part,))]
         return torch.cat([part.to(self.dtype) for part in split], dim=1)
@@ -149,11 +151,12 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
         if isinstance(model, kind):
             refuse_options(model)
             return build(model, module_layers(model, unit), layer, batch_first=model.batch_first)
-    for kind, unit in CELLS.items():
-        if isinstance(model, kind):
-            name = f"rnn_{model.nonlinearity}" if unit == "rnn" else unit
-            weights = stacked(model.weight_ih, model.weight_hh, model.bias_ih, model.bias_hh)
-            return build(model, (Layer(UNITS[name], weights),), layer, batch_first=False)
+    for cell, unit in CELLS.items():
+        if isinstance(model, cell):
+            name = f"rnn_{model.nonlinearity}" if isinstance(model, nn.RNNCell) else unit
+            ih, hh, bias_ih, bias_hh = (getattr(model, part) for part in PARTS)
+            one = Layer(UNITS[name], stacked(ih, hh, bias_ih, bias_hh))
+            return build(model, (one,), layer, batch_first=False)
     if callable(getattr(model, "init_state", None)) and callable(getattr(model, "step", None)):
         return read_object(model, layer)
     if isinstance(model, nn.Module):
@@ -200,24 +203,20 @@ def check_shapes(layer: Layer, index: int) -> None:
 
 def stacked(ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias_hh: Tensor | None) -> Weights:
     zero = hh.new_zeros(hh.shape[0])
-    parts = (ih, hh, zero if bias_ih is None else bias_ih, zero if bias_hh is None else bias_hh)
-    return Weights(*(part.detach() for part in parts))
+    bias_ih = zero if bias_ih is None else bias_ih
+    bias_hh = zero if bias_hh is None else bias_hh
+    return Weights(ih.detach(), hh.detach(), bias_ih.detach(), bias_hh.detach())
 
 
 def module_layers(model: nn.RNNBase, unit: str) -> tuple[Layer, ...]:
     name = f"rnn_{model.nonlinearity}" if unit == "rnn" else unit
-    return tuple(
-        Layer(
-            UNITS[name],
-            stacked(
-                *(
-                    getattr(model, f"{part}_l{index}", None)
-                    for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                )
-            ),
-        )
-        for index in range(model.num_layers)
-    )
+    layers = []
+    for index in range(model.num_layers):
+        ih, hh, bias_ih, bias_hh = (getattr(model, f"{part}_l{index}", None) for part in PARTS)
+        assert ih is not None
+        assert hh is not None
+        layers.append(Layer(UNITS[name], stacked(ih, hh, bias_ih, bias_hh)))
+    return tuple(layers)
 
 
 def refuse_options(model: nn.RNNBase) -> None:
@@ -237,17 +236,18 @@ def read_object(model: Any, layer: int) -> ObjectNetwork:
     except RnnMemError:
         raise
     except Exception as error:
-        raise expected("model", "init_state(batch) to return a state", f"{type(error).__name__}: {error}") from error
-    if isinstance(model, nn.Module):
-        tensors = [*model.parameters(), *model.buffers(), *state]
-    else:
-        tensors = state
+        raise expected(
+            "model", "init_state(batch) to return a state", f"{type(error).__name__}: {error}"
+        ) from error
+    tensors = [*model.parameters(), *model.buffers(), *state] if isinstance(model, nn.Module) else state
     if not tensors:
         raise expected("model", "init_state(batch) to return tensors", "none")
     for tensor in tensors:
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
             raise expected("model", "finite weights and initial state", "NaN or Inf")
-    real = [torch.zeros((), dtype=t.dtype).abs().dtype for t in tensors if t.is_floating_point() or t.is_complex()]
+    real = [
+        torch.zeros((), dtype=t.dtype).abs().dtype for t in tensors if t.is_floating_point() or t.is_complex()
+    ]
     if not real or real[0] not in (torch.float32, torch.float64):
         raise expected("model", "a float32 or float64 state", real[0] if real else "integers")
     return ObjectNetwork(model, real[0], tensors[0].device, type(model).__name__)

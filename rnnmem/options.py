@@ -118,4 +118,3 @@ def parts(split: str, fit: float, steps: int, streams: int) -> int:
         what = f"{first} of {whole} {'steps' if split == 'time' else 'streams'} to fit on"
         raise expected("fit", "a share that leaves a part to fit on and a part to measure", what)
     return first
-

@@ -21,6 +21,7 @@ from rnnmem.errors import expected
 from rnnmem.innovations import Innovations, Predictor
 
 FORMAT = "rnnmem recall maps 1"
+PREDICTOR_PARTS = ("weight", "bias", "newer", "innovation")
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class RecallMaps:
             elif isinstance(value, Innovations):
                 scalars["predictor_rows"] = [p.rows for p in value.predictors]
                 for m, predictor in enumerate(value.predictors):
-                    for name in ("weight", "bias", "newer", "innovation"):
+                    for name in PREDICTOR_PARTS:
                         tensors[f"predictor.{m}.{name}"] = getattr(predictor, name)
             else:
                 scalars[item.name] = value
@@ -193,14 +194,13 @@ class RecallMaps:
             raise expected("path", wanted, f"{str(path)!r} of format {metadata.get('format')!r}")
         scalars = json.loads(metadata["scalars"])
         predictors = tuple(
-            Predictor(*(tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS), rows)
+            Predictor(**{name: tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS}, rows=rows)
             for m, rows in enumerate(scalars.pop("predictor_rows"))
         )
         parts = [part.name for part in dataclasses.fields(CurveFit)]
-        fits = {c: CurveFit(**{p: tensors.pop(f"{c}.{p}") for p in parts}) for c in ("raw", "own")}
-        plain = {key: value for key, value in tensors.items() if not key.startswith("predictor.")}
+        fields: dict[str, Any] = {key: value for key, value in tensors.items() if "." not in key}
+        for curve in ("raw", "own"):
+            fields[curve] = CurveFit(**{part: tensors[f"{curve}.{part}"] for part in parts})
         scalars["warnings"] = tuple(scalars["warnings"])
-        return RecallMaps(**plain, **fits, **scalars, innovations=Innovations(predictors))
-
-
-PREDICTOR_PARTS = ("weight", "bias", "newer", "innovation")
+        fields.setdefault("token_band", None)
+        return RecallMaps(**{**scalars, **fields}, innovations=Innovations(predictors))

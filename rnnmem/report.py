@@ -29,8 +29,8 @@ CONTROLS = ("memoryless", "window", "inference", "inference_se")
 class MemoryReport:
     """What a network's state keeps, by lag; every tensor float64 [K] on the CPU.
 
-    `retention[k]` belongs to `lags[k]`, in steps. Attributes and methods named in the README's table; a value is
-    None where it is undefined, and NaN where a lag could not be measured.
+    `retention[k]` belongs to `lags[k]`, in steps. A value is None where it is undefined, and NaN at a
+    lag that could not be measured.
 
     Attributes:
         lags: int64 [K].

@@ -13,7 +13,7 @@ from rnnmem.errors import expected
 from rnnmem.network import Network, ObjectNetwork
 from rnnmem.reference import project
 from rnnmem.scan import Projected, Projection, Scan
-from rnnmem.tree import leaves, tree_map
+from rnnmem.tree import tree_map
 
 
 class Runner(Protocol):
@@ -51,7 +51,8 @@ class LayerRunner:
         self.network = network
         self.full = full
         self.scans: list[Scan] = [
-            make(layer.unit, layer.weights, table) for layer, table in zip(network.layers, tables, strict=True)
+            make(layer.unit, layer.weights, table)
+            for layer, table in zip(network.layers, tables, strict=True)
         ]
 
     def init_state(self, streams: int) -> list[Tensor]:
@@ -71,7 +72,7 @@ class LayerRunner:
     def store(self, chunk: Chunk, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         inputs, after = self.lower(chunk, state)
         features, last = self.scans[-1].store(inputs, state[-1], chunk.reset, self.full)
-        check_finite(features.isfinite().all(dim=-1), chunk)
+        check_finite(features, chunk)
         return features, [*after, last]
 
     def project(
@@ -79,7 +80,7 @@ class LayerRunner:
     ) -> tuple[Projected, list[Tensor]]:
         inputs, after = self.lower(chunk, state)
         projected, last = self.scans[-1].project(inputs, state[-1], chunk.reset, self.full, projection)
-        check_finite(projected.distance.isfinite().all(dim=-1), chunk)
+        check_finite(projected.distance, chunk)
         return projected, [*after, last]
 
 
@@ -112,14 +113,14 @@ class ObjectRunner:
                 raise expected("model", "step(x_t, state) to return (output, state)", what) from error
             value = self.network.features(state) if self.full else output
             if not isinstance(value, Tensor) or value.dim() != 2 or value.shape[0] != streams:
-                what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise expected("model", f"features of shape ({streams}, H) at each step", what)
+                came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise expected("model", f"features of shape ({streams}, H) at each step", came)
             features.append(value)
         joined = torch.stack(features)
         joined = torch.cat((joined.real, joined.imag), dim=-1) if joined.is_complex() else joined
         if joined.dtype != self.network.dtype:
             raise expected("model", f"features of dtype {self.network.dtype}", joined.dtype)
-        check_finite(joined.isfinite().all(dim=-1), chunk)
+        check_finite(joined, chunk)
         return joined, state
 
     def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
@@ -131,9 +132,12 @@ def choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(mask.view(-1, *[1] * (old.dim() - 1)), new, old)
 
 
-def check_finite(finite: Tensor, chunk: Chunk) -> None:
-    """Raises for the first (step, stream) where `finite` [T, B] is False and a step was taken."""
-    wrong = ~finite & (chunk.age >= 0)
+def check_finite(values: Tensor, chunk: Chunk) -> None:
+    """Raises for the first (step, stream) of values [T, B, N] that is NaN or Inf where a step was taken."""
+    # A finite sum clears them all at the price of one pass.
+    if bool(values.sum().isfinite()):
+        return
+    wrong = ~values.isfinite().all(dim=-1) & (chunk.age >= 0)
     if bool(wrong.any()):
         step, stream = (int(i) for i in wrong.nonzero()[0])
         where = f"NaN or Inf in the state of stream {chunk.stream + stream} at step {chunk.step + step}"
@@ -151,7 +155,3 @@ def stream_join(runner: Runner, states: list[Any]) -> Any:
     if len(states) == 1:
         return states[0]
     return tree_map(lambda *parts: torch.cat(parts, dim=runner.stream_dim), *states)
-
-
-def state_finite(state: Any) -> bool:
-    return all(bool(leaf.isfinite().all()) for leaf in leaves(state))

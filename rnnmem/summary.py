@@ -65,7 +65,10 @@ def summarise(
     curves: list[Curve] = []
     for own, fit in ((False, maps.raw), (True, maps.own)):
         first = count if own and maps.has_own else 0
-        distance, variance = sums[:, first : first + count], sums[:, columns + first : columns + first + count]
+        distance, variance = (
+            sums[:, first : first + count],
+            sums[:, columns + first : columns + first + count],
+        )
         same = flat(fit, variance.sum(0) / rows.sum(0), model["dtype"])
         if bool(same.any()):
             what = "innovations" if own else "semantic vectors"
@@ -116,7 +119,13 @@ def summarise(
         precision=precision,
         rows={"fit": int(maps.rows[0]), "measured": int(rows[:, 0].sum())},
         model=model,
-        settings={**maps.settings, "block_width": maps.block_width, "blocks": blocks, "entropy": maps.entropy, "rank": maps.rank},
+        settings={
+            **maps.settings,
+            "block_width": maps.block_width,
+            "blocks": blocks,
+            "entropy": maps.entropy,
+            "rank": maps.rank,
+        },
     )
 
 

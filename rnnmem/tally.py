@@ -137,7 +137,8 @@ class Tally:
 
     def add_classes(self, chunk: Chunk, per_row: Tensor, maps: RecallMaps) -> None:
         """Adds raw distances, variances and rows by band of the target's token."""
-        assert maps.token_band is not None and chunk.tokens is not None
+        assert maps.token_band is not None
+        assert chunk.tokens is not None
         bands = maps.token_band.cpu()[chunk.tokens.cpu()]
         start = [chunk.history - lag for lag in maps.lags.tolist()]
         by_lag = torch.stack([bands[s : s + chunk.steps] for s in start], dim=-1)
@@ -161,7 +162,9 @@ class Tally:
             rows = kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]] - means[index]
             self.target_moment[index] += (rows.T @ rows).double().cpu()
 
-    def add_coordinates(self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int) -> None:
+    def add_coordinates(
+        self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int
+    ) -> None:
         """Adds recalled and expressed points, read along the directions, to their histograms."""
         times = torch.arange(chunk.step, chunk.step + chunk.steps)
         taken = (times % every == 0).nonzero().flatten().to(chunk.age.device)
@@ -248,7 +251,7 @@ class Plan:
 def target_distance(kinds: Tensor, steps: int, plan: Plan, maps: RecallMaps) -> Tensor:
     """Squared distances [T, B, L] of targets to their fit means.
 
-    Lags of one kind share the targets, shifted, and have nearly one mean, so each kind is worked through once:
+    Lags of one kind share the targets, shifted, and have nearly one mean; each kind is worked through once:
     |e - m|^2 = |e - c|^2 - 2 (e - c).(m - c) + |m - c|^2 with c the mean over the kind's lags.
     """
     means = plan.means(maps).to(kinds)
@@ -268,7 +271,7 @@ def target_distance(kinds: Tensor, steps: int, plan: Plan, maps: RecallMaps) -> 
 
 
 def histogram(points: Tensor, ranges: Tensor) -> Tensor:
-    """Counts [R, BINS] of points [N, R] between each direction's ends; what lies outside goes to the end bins."""
+    """Counts [R, BINS] of points [N, R] between each direction's ends; the rest goes to the end bins."""
     low, high = ranges[:, 0].to(points), ranges[:, 1].to(points)
     axes = len(ranges)
     cell = ((points - low) / (high - low) * BINS).long().clamp(0, BINS - 1)

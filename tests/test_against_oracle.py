@@ -103,7 +103,9 @@ def check_indicators(report, expected):
             for n in (1, 2, int(report.lags[-1]) + 1):
                 amount, se = oracle.memory_amount(curve, n)
                 assert report.memory_amount(n, own=own) == pytest.approx(amount, rel=1e-9, abs=1e-9)
-                assert report.memory_amount_se(n, own=own) == pytest.approx(se, rel=1e-6, abs=1e-9, nan_ok=True)
+                assert report.memory_amount_se(n, own=own) == pytest.approx(
+                    se, rel=1e-6, abs=1e-9, nan_ok=True
+                )
                 assert report.density(n, own=own) == pytest.approx(oracle.density(curve, n), abs=1e-9)
                 relative = oracle.relative_distance(curve, n)
                 assert report.relative_distance(n, own=own) == pytest.approx(relative, rel=1e-9)
@@ -132,9 +134,7 @@ def test_tokens_entropy_and_bands():
     embedding = torch.randn(11, 3).double()
     table = torch.randn(11, 2).double()
     model = torch.nn.GRU(3, 5).double()
-    report = rnnmem.assess(
-        model, tokens, embedding=embedding, semantics=table, lags=4, backend="reference"
-    )
+    report = rnnmem.assess(model, tokens, embedding=embedding, semantics=table, lags=4, backend="reference")
     expected = oracle.measure(
         model(embedding[tokens])[0].detach().numpy(),
         table[tokens].numpy(),
@@ -181,5 +181,3 @@ def test_inference_control_against_windows_run_one_by_one():
     assert got >= heldout
     factor = (1 - got) / (1 - heldout)
     assert 0.9 < factor < 1
-
-

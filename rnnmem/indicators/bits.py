@@ -17,7 +17,7 @@ MOST = 1 - 1e-6
 
 
 def kept_correlations(target: Tensor, residual: Tensor) -> Tensor:
-    """Squared canonical correlations kappa^2 [K, d] from second moments [K, d, d]; 0 in dropped directions."""
+    """Squared canonical correlations kappa^2 [K, d] from second moments [K, d, d]; dropped ones are 0."""
     if bool((~target.isfinite()).any() | (~residual.isfinite()).any()):
         clean = target.isfinite().all(-1).all(-1) & residual.isfinite().all(-1).all(-1)
         out = torch.full(target.shape[:2], float("nan"), dtype=torch.float64)
@@ -40,7 +40,7 @@ def bits_kept(kappa: Tensor, entropy: float | None) -> Tensor:
 
 
 def utilisation(kappa: Tensor, lags: Tensor, order: int, features: int) -> float | None:
-    """sum over lags and directions of kappa^2 over H; None unless every lag is sampled and p >= max lag."""
+    """Sum over lags and directions of kappa^2 over H; None unless every lag is sampled and p >= max lag."""
     dense = bool((lags == torch.arange(len(lags))).all())
     if not dense or order < int(lags[-1]):
         return None

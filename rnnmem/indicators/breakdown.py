@@ -9,14 +9,22 @@ from torch import Tensor
 Table = dict[str, list[float]]
 
 
-def retention_cells(distance: Tensor, variance: Tensor, rows: Tensor, correction: Tensor) -> tuple[Tensor, Tensor]:
+def retention_cells(
+    distance: Tensor, variance: Tensor, rows: Tensor, correction: Tensor
+) -> tuple[Tensor, Tensor]:
     """Root mean squared distance and corrected retention from sums, each [..., K]."""
     retention = 1 - distance / variance * correction
     return (distance / rows).sqrt(), retention
 
 
 def by_position(
-    index: Tensor, width: int, distance: Tensor, variance: Tensor, rows: Tensor, correction: Tensor, lags: Tensor
+    index: Tensor,
+    width: int,
+    distance: Tensor,
+    variance: Tensor,
+    rows: Tensor,
+    correction: Tensor,
+    lags: Tensor,
 ) -> Table:
     """A table of retention by bin of absolute steps.
 
@@ -34,12 +42,19 @@ def by_position(
     for cell, position in enumerate(index.tolist()):
         for k, lag in enumerate(lags.tolist()):
             if rows[cell, k] > 0:
-                values = (position * width, (position + 1) * width, lag, *cells(root, retention, rows, cell, k))
+                values = (
+                    position * width,
+                    (position + 1) * width,
+                    lag,
+                    *cells(root, retention, rows, cell, k),
+                )
                 append(table, values)
     return table
 
 
-def by_token_class(distance: Tensor, variance: Tensor, rows: Tensor, correction: Tensor, lags: Tensor) -> Table:
+def by_token_class(
+    distance: Tensor, variance: Tensor, rows: Tensor, correction: Tensor, lags: Tensor
+) -> Table:
     """A table of retention by band of the target's frequency, band 0 the most frequent; sums are [5, K]."""
     root, retention = retention_cells(distance, variance, rows, correction)
     table: Table = {name: [] for name in ("band", "lag", "distance", "retention", "rows")}

@@ -57,7 +57,7 @@ class Curve:
 
     @property
     def quantile(self) -> float:
-        """q of significance: t with blocks - 1 degrees of freedom at 1 - 0.025 / K."""
+        """The q of significance: t with blocks - 1 degrees of freedom at 1 - 0.025 / K."""
         return student(self.blocks, 1 - 0.025 / len(self.lags))
 
     @cached_property

@@ -15,7 +15,7 @@ from rnnmem.indicators.curve import Curve, jackknife_variance
 
 
 def last_lag(curve: Curve) -> int | None:
-    """The last significant lag before the first NaN, every lag without standard errors; None where there is none."""
+    """The last lag that sums go to: significant, before the first NaN; any without standard errors."""
     nan = curve.retention.isnan().nonzero()
     end = int(nan[0, 0]) if len(nan) else len(curve.lags)
     counted = curve.significant[:end].nonzero() if curve.judged else torch.arange(end).view(-1, 1)
@@ -70,7 +70,7 @@ def capacity_se(curve: Curve) -> float | None:
 
 
 def capacity_at_least(curve: Curve) -> bool | None:
-    """Whether the last lag is still significant, so that capacity is a lower bound; None if it cannot be told."""
+    """Whether the last lag is still significant, so that capacity is a lower bound; None if not judged."""
     if not curve.judged or int(curve.lags[0]) != 0:
         return None
     return bool(curve.significant[-1])

@@ -9,7 +9,7 @@ from rnnmem.indicators.curve import Curve
 
 
 def memory_horizon(own: Curve, inference: Tensor | None, inference_se: Tensor | None) -> int | None:
-    """Last sampled lag up to which own retention exceeds the inference control at every sampled lag from 1 on.
+    """Last sampled lag up to which own retention exceeds the inference control at each one from 1 on.
 
     Exceeds: own > inference + q sqrt(se^2 + se_inf^2).
 

@@ -28,7 +28,7 @@ class SuitableLength:
 
 
 def suitable_length_memory(own: Curve) -> SuitableLength:
-    """Smallest n with own M(n) >= 95 % of own capacity: a longer sequence adds nothing that the state keeps."""
+    """Smallest n with own M(n) >= 95 % of own capacity: more adds nothing that the state keeps."""
     total, more = capacity(own), capacity_at_least(own)
     evidence = {"own_capacity": total, "share": SHARE, "max_lag": float(own.lags[-1])}
     if total is None:

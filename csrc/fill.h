@@ -1,0 +1,161 @@
+// From tensors to jobs: what each argument of an op has to be, and where it goes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "dispatch.h"
+#include "pack.h"
+
+namespace rnnmem {
+
+using std::optional;
+using std::string;
+
+template <typename T>
+int64_t lanes(const Isa& isa) {
+  return isa.vector_bytes / sizeof(T);
+}
+
+// A layer's weights as ops take them, all packed.
+struct LayerTensors {
+  const optional<Tensor>& ih;
+  const Tensor &bias_ih, &hh, &bias_hh;
+};
+
+template <typename T>
+const UnitKernels<T>& fill_layer(Scan<T>& scan, const Isa& isa, const string& unit_name,
+                                 const LayerTensors& w) {
+  const UnitKernels<T>* unit = find_unit<T>(isa, unit_name.c_str());
+  check(unit, "unit: unknown to the cpu backend: ", unit_name);
+  check(w.hh.dim() == 5 && w.hh.size(2) >= 1, "hh: expected rank 5 and hidden size >= 1");
+  const int64_t hidden_size = w.hh.size(2);
+  const Panels p(hidden_size, unit->gates, lanes<T>(isa));
+  const ScalarType dtype = w.hh.scalar_type();
+  check_tensor("hh", w.hh, dtype, {1, p.count(), hidden_size, p.vectors, p.lanes});
+  check_tensor("bias_ih", w.bias_ih, dtype, {1, p.count(), 1, p.vectors, p.lanes});
+  check_tensor("bias_hh", w.bias_hh, dtype, {1, p.count(), 1, p.vectors, p.lanes});
+  if (w.ih) {
+    check(w.ih->dim() == 5 && w.ih->size(2) >= 1, "ih: expected rank 5 and input size >= 1");
+    check_tensor("ih", *w.ih, dtype, {1, p.count(), w.ih->size(2), p.vectors, p.lanes});
+    scan.weight_ih = w.ih->const_data_ptr<T>();
+    scan.input_size = w.ih->size(2);
+  }
+  scan.weight_hh = w.hh.const_data_ptr<T>();
+  scan.bias_ih = w.bias_ih.const_data_ptr<T>();
+  scan.bias_hh = w.bias_hh.const_data_ptr<T>();
+  scan.hidden_size = hidden_size;
+  return *unit;
+}
+
+struct ScanTensors {
+  const Tensor& inputs;
+  const optional<Tensor>& table;
+  const LayerTensors layer;
+  const Tensor& state;
+  const optional<Tensor>& reset;
+};
+
+// Everything of a scan but its sink; `last_state` comes back allocated.
+template <typename T>
+const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& unit_name, const ScanTensors& x,
+                                double leak, bool full, Tensor& last_state) {
+  check(x.state.dim() == 3, "state: expected rank 3, got ", x.state.dim());
+  const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, x.layer);
+  const ScalarType dtype = x.layer.hh.scalar_type();
+  scan.leak = static_cast<T>(leak);
+  scan.full = full;
+  scan.streams = x.state.size(1);
+  check_tensor("state", x.state, dtype, {unit.state_parts, scan.streams, scan.hidden_size});
+  check(x.inputs.is_cpu(), "inputs: expected a CPU tensor");
+  check(x.inputs.dim() == (x.table ? 2 : 3), "inputs: expected rank ", x.table ? 2 : 3, ", got ",
+        x.inputs.dim());
+  check(x.inputs.size(1) == scan.streams, "inputs: expected ", scan.streams, " streams, got ",
+        x.inputs.size(1));
+  scan.steps = x.inputs.size(0);
+  scan.time_stride = x.inputs.stride(0);
+  scan.stream_stride = x.inputs.stride(1);
+  // Rows are what the input product reads, or packed gates when there is no product to make.
+  scan.row_size =
+      scan.weight_ih ? scan.input_size : Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row();
+  if (x.table) {
+    check(x.table->dim() == 2, "table: expected rank 2, got ", x.table->dim());
+    check_tensor("table", *x.table, dtype, {x.table->size(0), scan.row_size});
+    check_tensor("inputs", x.inputs, ScalarType::Long, {scan.steps, scan.streams});
+    check_range("inputs", x.inputs, 0, x.table->size(0) - 1);
+    scan.tokens = x.inputs.const_data_ptr<int64_t>();
+    scan.inputs = x.table->const_data_ptr<T>();
+  } else {
+    check(scan.weight_ih, "ih: expected weights for float inputs");
+    check(x.inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ",
+          x.inputs.scalar_type());
+    check(x.inputs.size(2) == scan.row_size, "inputs: expected size ", scan.row_size, ", got ",
+          x.inputs.size(2));
+    check(scan.row_size == 1 || x.inputs.stride(2) == 1,
+          "inputs: expected unit stride in the last dimension");
+    scan.inputs = x.inputs.const_data_ptr<T>();
+  }
+  if (x.reset) {
+    check_tensor("reset", *x.reset, ScalarType::Bool, {scan.steps, scan.streams});
+    scan.reset = x.reset->const_data_ptr<bool>();
+  }
+  scan.streams_per_group = 8;
+  last_state = torch::stable::new_empty(x.state, x.state.sizes());
+  scan.state = x.state.const_data_ptr<T>();
+  scan.last_state = last_state.mutable_data_ptr<T>();
+  return unit;
+}
+
+struct ProjectTensors {
+  const Tensor &maps, &bias, &targets, &buffer, &lag, &age, &min_age, &directions;
+};
+
+template <typename T>
+void fill_project(Project<T>& to, const Scan<T>& scan, const Isa& isa, int64_t features,
+                  const ProjectTensors& p, std::vector<T>& directions) {
+  const ScalarType dtype = p.maps.scalar_type(), index = ScalarType::Long;
+  check(p.targets.dim() == 4, "targets: expected rank 4, got ", p.targets.dim());
+  check(p.lag.dim() == 1, "lag: expected rank 1, got ", p.lag.dim());
+  check(p.directions.dim() == 2, "directions: expected rank 2, got ", p.directions.dim());
+  check(p.maps.dim() == 5, "maps: expected rank 5, got ", p.maps.dim());
+  const int64_t kinds = p.targets.size(0), target_steps = p.targets.size(1), groups = p.maps.size(0);
+  to.maps = p.lag.size(0);
+  to.dimension = p.targets.size(3);
+  to.history = target_steps - scan.steps;
+  to.direction_count = p.directions.size(0);
+  check(to.dimension >= 1, "targets: expected a dimension of at least 1");
+  check(to.history >= 0, "targets: expected at least ", scan.steps, " steps, got ", target_steps);
+  check(to.maps == 0 || groups >= 1, "maps: expected at least one group");
+  to.maps_per_group = groups ? (to.maps + groups - 1) / groups : 0;
+  const Panels panels(to.maps_per_group * to.dimension, 1, lanes<T>(isa));
+  check_tensor("maps", p.maps, dtype, {groups, panels.count(), features, panels.vectors, panels.lanes});
+  check_tensor("map_bias", p.bias, dtype, {groups, panels.count(), 1, panels.vectors, panels.lanes});
+  check_tensor("targets", p.targets, dtype, {kinds, target_steps, scan.streams, to.dimension});
+  check_tensor("buffer", p.buffer, index, {to.maps});
+  check_tensor("lag", p.lag, index, {to.maps});
+  check_tensor("age", p.age, index, {scan.steps, scan.streams});
+  check_tensor("min_age", p.min_age, index, {to.maps});
+  check_tensor("directions", p.directions, dtype, {to.direction_count, to.dimension});
+  check_range("buffer", p.buffer, 0, kinds - 1);
+  check_range("lag", p.lag, 0, to.history);
+  check(to.step >= 0, "step: expected at least 0, got ", to.step);
+  check(to.moment_every >= 1, "moment_every: expected at least 1, got ", to.moment_every);
+  check(to.coordinate_every >= 1, "coordinate_every: expected at least 1, got ", to.coordinate_every);
+  check(to.coordinate_maps >= 0 && to.coordinate_maps <= to.maps, "coordinate_maps: expected 0 to ", to.maps,
+        ", got ", to.coordinate_maps);
+  const Panels packed(to.direction_count, 1, lanes<T>(isa));
+  directions.resize(packed.row() * to.dimension);
+  pack_panels(p.directions.const_data_ptr<T>(), 1, to.dimension, packed, directions.data());
+  to.weight = p.maps.const_data_ptr<T>();
+  to.bias = p.bias.const_data_ptr<T>();
+  to.targets = p.targets.const_data_ptr<T>();
+  to.buffer = p.buffer.const_data_ptr<int64_t>();
+  to.lag = p.lag.const_data_ptr<int64_t>();
+  to.age = p.age.const_data_ptr<int64_t>();
+  to.min_age = p.min_age.const_data_ptr<int64_t>();
+  to.directions = directions.data();
+}
+
+}  // namespace rnnmem

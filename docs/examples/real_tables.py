@@ -1,0 +1,161 @@
+"""What docs/examples/README.md tells in figures, read from the saved reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from real_page import number, table, with_error
+
+from rnnmem import Comparison, MemoryReport
+
+SHOWN = (0, 1, 2, 3, 4, 6, 8, 12, 15, 22, 32)
+"""Lags of the Shakespeare tables, where the reports have them."""
+
+
+def blocks(folder: Path) -> dict[str, str]:
+    """Makes every generated part of the page.
+
+    Args:
+        folder: holds the saved reports and run.json.
+
+    Returns:
+        Marker name -> Markdown.
+    """
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    encoder = {name: MemoryReport.load(folder / f"{name}.json") for name in ("encoder", "encoder-untrained")}
+    shakespeare = {}
+    for name in ("trained", "untrained"):
+        saved = json.loads((folder / f"shakespeare-{name}.json").read_text(encoding="utf-8"))
+        shakespeare[name] = Comparison.from_dict(saved)
+    return {
+        "pronunciations": table(
+            ("word", "pronounced"),
+            [(word, f"`{said}`") for word, said in facts["encoder"]["pronunciations"].items()],
+        ),
+        "encoder-data": encoder_data(facts["encoder"], encoder["encoder"]),
+        "encoder-lags": by_lag(encoder["encoder"], encoder["encoder-untrained"]),
+        "encoder-first-letter": first_letter(encoder["encoder"], encoder["encoder-untrained"]),
+        "encoder-summary": summaries(
+            {"trained": encoder["encoder"], "untrained": encoder["encoder-untrained"]}
+        ),
+        "shakespeare-data": shakespeare_data(facts),
+        **{f"shakespeare-{name}": units(found, facts) for name, found in shakespeare.items()},
+        **{f"shakespeare-{name}-lags": curves(found) for name, found in shakespeare.items()},
+    }
+
+
+def encoder_data(facts: dict[str, Any], report: MemoryReport) -> str:
+    """Says on what the encoder was measured."""
+    return (
+        f"{facts['words']:,} words, {facts['letters']:,} letters and end marks, at most {facts['longest']} a "
+        f"word; at lag 0, {report.rows['fit']:,} rows fit the recall maps and {report.rows['measured']:,} "
+        "others are measured."
+    )
+
+
+def by_lag(trained: MemoryReport, untrained: MemoryReport) -> str:
+    """Sets the two encoders side by side, letter by letter back."""
+    head = ("letters ago", "raw", "own", "control", "untrained raw", "own", "control")
+    curves = []
+    for report in (trained, untrained):
+        curves += [report.retention, report.own_retention, control(report)]
+    return table(
+        head, [(str(lag), *row) for lag, row in zip(trained.lags.tolist(), cells(curves), strict=True)]
+    )
+
+
+def first_letter(trained: MemoryReport, untrained: MemoryReport) -> str:
+    """Tells how much of a word's first letter is left k steps later, from the by-position tables."""
+    rows = []
+    found = [at_first_step(report) for report in (trained, untrained)]
+    for lag in sorted(found[0]):
+        rows.append((str(lag), number(found[0][lag]), number(found[1].get(lag))))
+    return table(("steps after the first letter", "trained, raw", "untrained, raw"), rows)
+
+
+def at_first_step(report: MemoryReport) -> dict[int, float]:
+    """Returns raw retention by lag at the step where that lag reaches the first token."""
+    columns = report.by_position or {}
+    steps, lags, kept = (columns.get(name, []) for name in ("first_step", "lag", "retention"))
+    ends = columns.get("end_step", [])
+    rows = zip(steps, ends, lags, kept, strict=True)
+    return {int(lag): float(value) for step, end, lag, value in rows if step == lag and end == step + 1}
+
+
+def summaries(reports: dict[str, MemoryReport]) -> str:
+    """Sets the headline indicators of several reports side by side, one column each."""
+    head = ("indicator", *reports)
+    lines = {
+        "memory horizon, steps": [steps(r.memory_horizon) for r in reports.values()],
+        "own capacity, tokens": [with_error(r.own_capacity, r.own_capacity_se) for r in reports.values()],
+        "raw capacity, tokens": [with_error(r.capacity, r.capacity_se) for r in reports.values()],
+        "own half-life, steps": [number(r.own_half_life, 1) for r in reports.values()],
+        "raw half-life, steps": [number(r.half_life, 1) for r in reports.values()],
+    }
+    return table(head, [(name, *values) for name, values in lines.items()])
+
+
+def shakespeare_data(facts: dict[str, Any]) -> str:
+    """Says what was trained and how."""
+    told = facts["shakespeare"]
+    return (
+        f"{told['words']:,} words and marks, {told['vocabulary']:,} different ones told apart; each network "
+        f"read the text once; torch {told['torch']}, Python {told['python']}, {told['threads']} threads."
+    )
+
+
+def units(found: Comparison, facts: dict[str, Any]) -> str:
+    """Sets the networks side by side: sizes, then what each keeps."""
+    trained = any(found.trained.values())
+    head = ["network", "units", "parameters", "state floats"]
+    head += ["perplexity"] if trained else []
+    head += ["own capacity, words", "raw capacity, words", "memory horizon, words"]
+    rows = []
+    for name, states in found.reports.items():
+        told = facts["shakespeare"]["units"][name]
+        for state, seeds in states.items():
+            if state == "full" and name != "LSTM":
+                continue  # an RNN and a GRU carry nothing but their output
+            report = seeds[0]
+            row = [
+                name if state == "output" else f"{name}, with its cell",
+                f"{told['units']}",
+                f"{told['parameters']:,}",
+            ]
+            row += [f"{report.settings['features']}"]
+            row += [f"{told['perplexity']:.0f}"] if trained else []
+            row += [with_error(report.own_capacity, report.own_capacity_se)]
+            row += [with_error(report.capacity, report.capacity_se), steps(report.memory_horizon)]
+            rows.append(row)
+    return table(head, rows)
+
+
+def curves(found: Comparison) -> str:
+    """Sets raw, own and control side by side for each network at a few lags."""
+    rows = []
+    reports = {name: states["output"][0] for name, states in found.reports.items()}
+    lags = next(iter(reports.values())).lags.tolist()
+    shown = [lags.index(lag) for lag in SHOWN if lag in lags]
+    for name, report in reports.items():
+        kinds = {"raw": report.retention, "own": report.own_retention, "control": control(report)}
+        for kind, curve in kinds.items():
+            rows.append((f"{name} {kind}", *(number(float(curve[place])) for place in shown)))
+    return table(("words ago", *(str(lags[place]) for place in shown)), rows)
+
+
+def control(report: MemoryReport) -> Any:
+    """Returns the inference control's curve, undefined everywhere where it was skipped."""
+    curve = report.controls["inference"]
+    return report.retention * float("nan") if curve is None else curve
+
+
+def cells(curves: list[Any]) -> list[tuple[str, ...]]:
+    """Turns curves into rows of cells, one row a lag."""
+    return [tuple(number(float(value)) for value in row) for row in zip(*curves, strict=True)]
+
+
+def steps(value: int | None) -> str:
+    """Writes a whole number of steps, or that it is undefined."""
+    return "–" if value is None else str(value)

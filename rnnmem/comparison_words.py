@@ -119,10 +119,16 @@ def own_retention(reports: list[MemoryReport], lag: int) -> str:
 
 def kept(reports: list[MemoryReport], key: str) -> str:
     """One indicator of a network: its value, or the mean, lowest and highest over seeds."""
-    if len(reports) > 1:
-        values = [report.span(own=True) if key == "own_span" else getattr(report, key) for report in reports]
-        return over_seeds(values, 2 if key in ("own_capacity", "capacity", "own_half_life") else 0)
-    report = reports[0]
+    texts = [kept_once(report, key) for report in reports]
+    if len(texts) == 1:
+        return texts[0]
+    values = [report.span(own=True) if key == "own_span" else getattr(report, key) for report in reports]
+    least = "at least " if any(text.startswith("at least") for text in texts) else ""
+    return least + over_seeds(values, 2 if key in ("own_capacity", "capacity", "own_half_life") else 0)
+
+
+def kept_once(report: MemoryReport, key: str) -> str:
+    """One indicator of one report."""
     if key == "memory_horizon":
         return memory_horizon_text(report)
     if key == "own_half_life":
@@ -131,11 +137,9 @@ def kept(reports: list[MemoryReport], key: str) -> str:
 
 
 def over_seeds(values: list[float | None], digits: int) -> str:
-    """`mean (lowest-highest)`, "-" where there is no value for a seed."""
+    """`mean (lowest-highest)`; "-" where a seed has no value."""
     known = [value for value in values if value is not None and math.isfinite(value)]
-    if not known:
-        return NONE
     if len(known) < len(values):
         return f"{NONE} ({len(known)} of {len(values)} seeds)"
-    mean, low, high = sum(known) / len(known), min(known), max(known)
-    return f"{number(mean, max(digits, 1))} ({number(low, digits)} to {number(high, digits)})"
+    low, high = number(min(known), digits), number(max(known), digits)
+    return f"{number(sum(known) / len(known), max(digits, 1))} ({low}-{high})" if low != high else low

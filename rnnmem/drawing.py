@@ -91,7 +91,7 @@ def lag_ticks(first: int, last: int, most: int) -> list[int]:
     powers = [2**i for i in range(last.bit_length()) if first <= 2**i <= last]
     stride = max(1, math.ceil(len(powers) / (most - 2)))
     ticks = [first, *(power for power in powers[::stride] if power > 1.2 * first)]
-    return [*ticks, last] if last >= 1.5 * ticks[-1] else ticks
+    return [*ticks, last] if last >= max(1.5 * ticks[-1], 1) else ticks
 
 
 def legend(
@@ -102,10 +102,16 @@ def legend(
         f"curve {i}" for i in range(len(handles))
     ]  # matplotlib drops a name that begins with an underscore
     sizes: dict[str, Any] = {"fontsize": TEXT, "title_fontsize": 9.5, "borderpad": 0.2}
-    made = figure.legend(handles, keys, loc="outside upper left", ncols=columns, title=title, **sizes)
+    shown = None if title is None else drawable(title)
+    made = figure.legend(handles, keys, loc="outside upper left", ncols=columns, title=shown, **sizes)
     made.set_alignment("left")
     for label, text in zip(made.get_texts(), texts, strict=True):
-        label.set_text(text)
+        label.set_text(drawable(text))
+
+
+def drawable(text: str) -> str:
+    """Text that matplotlib takes: half a surrogate pair is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def png(figure: Figure) -> bytes:
@@ -115,14 +121,19 @@ def png(figure: Figure) -> bytes:
         return file.getvalue()
 
 
-def svg(figure: Figure) -> str:
-    """The figure as an <svg> to put into a page: colours from the page's style sheet, ids of its own."""
+def svg(figure: Figure, name: str = "f") -> str:
+    """The figure as an <svg> to put into a page: colours from the page's style sheet, ids of its own.
+
+    Args:
+        figure: what to draw.
+        name: begins every id; needed where the same figure comes twice in a page.
+    """
     with own_style(), io.StringIO() as file:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->\n?|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    prefix = f"f{zlib.crc32(text.encode()):08x}"  # figures of one page, or notebook, share no id
+    prefix = f"{name}{zlib.crc32(text.encode()):08x}"  # different figures of a notebook share no id
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)

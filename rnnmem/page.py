@@ -43,8 +43,9 @@ def comparison_page(sections: Sequence[tuple[str, str, Comparison]]) -> str:
     title = sections[0][0] if len(sections) == 1 else "What recurrent networks remember"
     body = [] if len(sections) == 1 else [f"<header><h1>{title}</h1></header>"]
     level = "h1" if len(sections) == 1 else "h2"
-    for name, note, comparison in sections:
-        body.append(comparison_section(f"<{level}>{escape(name)}</{level}>", note, comparison))
+    for index, (name, note, comparison) in enumerate(sections):
+        heading = f"<{level}>{escape(name)}</{level}>"
+        body.append(comparison_section(heading, note, comparison, f"f{index}-"))
     body += [explained(), footer()]
     return page(title, body)
 
@@ -66,14 +67,14 @@ def wrap(body: Iterable[str]) -> str:
     """What a page or a notebook's cell holds, with its style."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     inside = "\n".join(part for part in body if part)
-    return f'<div class="rnnmem">\n<style>\n{style}</style>\n{inside}\n</div>'
+    unbroken = inside.replace(" ± ", "&nbsp;±&nbsp;")
+    return f'<div class="rnnmem">\n<style>\n{style}</style>\n{unbroken}\n</div>'
 
 
 def answer(report: MemoryReport) -> str:
     """Headline, evidence, and the figure with what its curves are."""
     state = report.settings.get("state", "output")
-    model = report.model.get("name")
-    kicker = f"Memory report: {words.network_name(report)}, {state} state" + (f" ({model})" if model else "")
+    kicker = f"Memory report: {words.network_name(report)}, {state} state"
     told = "".join(f"<p>{escape(sentence)}</p>" for sentence in words.evidence(report))
     names = ["retention", "own retention"]
     names += [n for n in ("inference", "memoryless", "window") if report.controls[n] is not None]
@@ -238,8 +239,8 @@ def facts(report: MemoryReport) -> str:
     return f"<section><h2>What was measured</h2>\n{table([], rows, 'facts')}</section>"
 
 
-def comparison_section(title: str, note: str, comparison: Comparison) -> str:
-    """Figures and tables of one comparison."""
+def comparison_section(title: str, note: str, comparison: Comparison, figure: str) -> str:
+    """Figures and tables of one comparison; `figure` begins the ids of its figures."""
     shown = comparison_words.states(comparison)
     told = [comparison_words.horizon_sentence(comparison, state) for state in shown]
     sentences = [note, *told, comparison_words.match_sentence(comparison)]
@@ -247,7 +248,7 @@ def comparison_section(title: str, note: str, comparison: Comparison) -> str:
     parts.append(warnings_box(comparison_words.warnings(comparison)))
     for state in shown:
         label = escape(f"Own retention by lag, {state} state: {', '.join(comparison.reports)}")
-        drawn = figures(plot.comparison_svg(comparison, state), label)
+        drawn = figures(plot.comparison_svg(comparison, state, figure), label)
         lags, curves = comparison_words.lag_rows(comparison, state, SHOWN)
         parts += [
             f"<h3>What is kept in the {escape(state)} state</h3>",

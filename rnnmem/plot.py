@@ -87,15 +87,15 @@ def report_svg(report: MemoryReport) -> tuple[str, str]:
     return svg(report_figure(report)), svg(report_figure(report, narrow=True))
 
 
-def comparison_svg(comparison: Comparison, state: str) -> tuple[str, str]:
-    """The comparison's figure of one state for a page, wide and narrow."""
+def comparison_svg(comparison: Comparison, state: str, name: str) -> tuple[str, str]:
+    """The comparison's figure of one state for a page, wide and narrow; `name` begins its ids."""
     wide, narrow = (comparison_figure(comparison, [state], narrow=narrow) for narrow in (False, True))
-    return svg(wide), svg(narrow)
+    return svg(wide, name), svg(narrow, name)
 
 
 def draw_curves(panel: Axes, report: MemoryReport) -> None:
     """Retention and own retention with their bands, and the controls."""
-    lags, order = report.lags.numpy(), report.settings.get("innovation_order", "few")
+    lags = report.lags.numpy()
     # The first is the wider one, so that both are seen where they coincide.
     for own, colour, marker, width, name in (
         (False, RAW, "o", 3.0, "retention"),
@@ -107,7 +107,7 @@ def draw_curves(panel: Axes, report: MemoryReport) -> None:
         panel.plot(lags, report.curve(own).retention.numpy(), color=colour, label=label, **style)
     for key, colour, dash, label in (
         ("memoryless", MEMORYLESS, ":", "control: the current token alone"),
-        ("window", WINDOW, "--", f"control: the last {order} tokens"),
+        ("window", WINDOW, "--", f"control: {words.window_text(report)}"),
     ):
         if (values := report.controls[key]) is not None:
             panel.plot(lags, values.numpy(), color=colour, linestyle=dash, linewidth=1.4, label=label)

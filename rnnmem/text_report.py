@@ -1,4 +1,4 @@
-"""Reports as plain text for a terminal, at most 96 columns wide."""
+"""Reports as plain text for a terminal, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 WIDTH = 96
 MOST_LAGS = 24
 KEPT_LAGS = 8
-NAMES = 20  # characters of a network's name
+NAMES = 14  # characters of a network's name
+TITLE = 10  # and of a line of a column's title
 
 
 def report_text(report: MemoryReport) -> str:
@@ -80,23 +81,34 @@ def warning_lines(warnings: Sequence[str]) -> list[str]:
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right, a title on up to two lines."""
-    titles = [title.rsplit(" ", 1) if " " in title else ["", title] for title in head]
-    upper, lower = ([title[i] for title in titles] for i in range(2))
-    lines = [*([upper] if any(upper) else []), lower, *rows]
-    widths = [max(len(line[j]) for line in lines) for j in range(len(head))]
+    """Lines of a table: the first column to the left, the others to the right, titles over several lines."""
+    cells = list(zip(*rows, strict=True))
+    titles = [
+        textwrap.wrap(title, max(TITLE, *map(len, column)), break_on_hyphens=False) or [""]
+        for title, column in zip(head, cells, strict=True)
+    ]
+    deep = max(map(len, titles))
+    padded = [[""] * (deep - len(title)) + title for title in titles]
+    lines = [*zip(*padded, strict=True), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     out = []
     for first, *rest in lines:
-        cells = [first.ljust(widths[0])] + [
-            cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)
-        ]
-        out.append("  ".join(cells).rstrip())
-    out.insert(len(lines) - len(rows), "-" * (sum(widths) + 2 * (len(widths) - 1)))
+        others = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        out.append("  ".join([first.ljust(widths[0]), *others]).rstrip())
+    out.insert(deep, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     return out
 
 
-LAG_HEAD = ("lag", "retention", "own retention", "inference control", "token alone", "last tokens", "bits")
-LAG_NAMES = {"inference": "inference control", "memoryless": "token alone", "window": "last tokens"}
+LAG_HEAD = (
+    "lag",
+    "retention",
+    "own retention",
+    "inference control",
+    "current token alone",
+    "last tokens",
+    "bits",
+)
+LAG_NAMES = {"inference": "inference control", "memoryless": "current token alone", "window": "last tokens"}
 
 
 def lag_table(report: MemoryReport) -> list[str]:

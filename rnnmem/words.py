@@ -35,7 +35,7 @@ CONTROLS = {
     "own retention": "the same, of what an affine prediction from the newer tokens leaves over of that token",
     "inference": "own retention of the same network after the newer tokens only: no memory, all inference",
     "memoryless": "retention of a state that is just the current token",
-    "window": "retention of a state that is just the last {order} tokens",
+    "window": "retention of a state that is just {window}",
 }
 
 
@@ -51,7 +51,7 @@ def with_error(value: float | None, error: float | None, digits: int = 2) -> str
     """A number and its standard error: `0.95 ± 0.01`; up to four decimals until the error shows."""
     if error is None or number(value) == NONE or number(error) == NONE:
         return number(value, digits)
-    while digits < 4 and abs(error) < 0.95 * 10**-digits:
+    while digits < 4 and 0 < error < 0.95 * 10**-digits:
         digits += 1
     return f"{number(value, digits)} ± {number(error, digits)}"
 
@@ -90,10 +90,17 @@ def retention_sentence(report: MemoryReport) -> str:
 
 def control_text(name: str, report: MemoryReport) -> str:
     """What a curve or control of this name is."""
-    order = report.settings.get("innovation_order", "few")
-    if name == "own retention" and order == 0:
+    if name == "own retention" and report.settings.get("innovation_order") == 0:
         return "the same as retention here: nothing was predicted from newer tokens (innovation order 0)"
-    return CONTROLS[name].format(order=order)
+    return CONTROLS[name].format(window=window_text(report))
+
+
+def window_text(report: MemoryReport) -> str:
+    """`the last 8 tokens`; no number where the order was lowered, for then the window may be longer."""
+    order, requested = (report.settings.get(name) for name in ("innovation_order", "requested_order"))
+    if order is None or order != requested:
+        return "the last few tokens"
+    return f"the last {order} tokens" if order > 1 else "the last token"
 
 
 def tested_lags(report: MemoryReport) -> list[int]:
@@ -106,15 +113,15 @@ def tested_lags(report: MemoryReport) -> list[int]:
 
 
 def beyond_inference(report: MemoryReport) -> list[bool | None]:
-    """By lag: whether own retention exceeds the inference control; None where it was not tested."""
+    """By lag: whether own retention exceeds the inference control; None where that was not measured."""
     inference, error = report.controls["inference"], report.controls["inference_se"]
     tested = set(tested_lags(report))
     if inference is None or error is None or not report.own.judged:
         return [None] * len(report.lags)
     margin = report.own.quantile * (report.own_retention_se.square() + error.square()).sqrt()
-    exceeds = (report.own_retention > inference + margin).tolist()
-    pairs = zip(report.lags.tolist(), exceeds, strict=True)
-    return [bool(above) if lag in tested else None for lag, above in pairs]
+    excess = (report.own_retention - inference - margin).tolist()
+    pairs = zip(report.lags.tolist(), excess, strict=True)
+    return [above > 0 if lag in tested and not math.isnan(above) else None for lag, above in pairs]
 
 
 def headline(report: MemoryReport) -> str:
@@ -151,9 +158,9 @@ def evidence(report: MemoryReport) -> list[str]:
     if reach is not None and tested:
         beyond = [lag for lag in tested if lag > reach][:1]
         parts = [compared(report, lag) for lag in ([reach] if reach else []) + beyond]
-        if beyond:
+        if beyond and beyond_inference(report)[report.lags.tolist().index(beyond[0])] is False:
             parts[-1] += ", no longer told apart" if reach else ", not told apart"
-        else:
+        elif not beyond:
             parts.append("larger lags were not tested")
         lines.append(f"{'; '.join(parts)}.")
     kept = report.own_capacity
@@ -169,6 +176,8 @@ def evidence(report: MemoryReport) -> list[str]:
 def compared(report: MemoryReport, lag: int) -> str:
     """`4 steps back: own retention 0.0300 ± 0.0010, inference 0.0110 ± 0.0010`."""
     k = report.lags.tolist().index(lag)
+    if beyond_inference(report)[k] is None:
+        return f"{plural(lag, 'step')} back: not measured"
     own = with_error(float(report.own_retention[k]), float(report.own_retention_se[k]), 4)
     inference = with_error(control(report, "inference", k), control(report, "inference_se", k), 4)
     return f"{plural(lag, 'step')} back: own retention {own}, inference {inference}"

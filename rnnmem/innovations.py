@@ -66,9 +66,9 @@ class Innovations:
         for m, predictor in enumerate(self.predictors):
             positions = len(vectors) - m
             if m and positions > 0:
-                newer = torch.cat([vectors[i : i + positions] for i in range(1, m + 1)], dim=-1)
-                weight, bias = predictor.weight.to(vectors), predictor.bias.to(vectors)
-                kinds[m, :positions] -= newer @ weight.T + bias
+                newer = torch.cat([vectors[i : i + positions] for i in range(1, m + 1)], dim=-1).double()
+                # In float64 the rounding of a product cannot depend on how many rows it is taken of.
+                kinds[m, :positions] -= (newer @ predictor.weight.T + predictor.bias).to(vectors)
         return kinds
 
 

@@ -156,11 +156,14 @@ class Tally:
         times = torch.arange(chunk.step, chunk.step + chunk.steps, device=mask.device)
         taken = mask & (times % every == 0).view(-1, 1, 1)
         self.moment_rows += taken.sum(dim=(0, 1)).cpu()
-        means = plan.means(maps).to(kinds)
+        means = plan.means(maps).to(kinds.device)
         for index, (kind, lag) in enumerate(plan.pairs):
             start = chunk.history - lag
-            rows = kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]] - means[index]
-            self.target_moment[index] += (rows.T @ rows).double().cpu()
+            rows = (
+                kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]].double()
+                - means[index]
+            )
+            self.target_moment[index] += (rows.T @ rows).cpu()
 
     def add_coordinates(
         self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int

@@ -14,7 +14,9 @@ CASES = {case.name: case for case in closed_forms.all_cases()}
 
 def assess(case, backend, dtype=torch.float32, **options):
     unit = EchoState(
-        torch.as_tensor(case.w_ih, dtype=dtype), torch.as_tensor(case.w_hh, dtype=dtype), activation="identity"
+        torch.as_tensor(case.w_ih, dtype=dtype),
+        torch.as_tensor(case.w_hh, dtype=dtype),
+        activation="identity",
     )
     inputs = torch.as_tensor(case.inputs, dtype=dtype)
     semantics = None

@@ -99,8 +99,8 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
     """Adds the options that `assess` and `compare` share."""
     parser.description = (
-        "Rebuilds the recurrent network from a state_dict (unit, size and depth are told from the shapes), runs "
-        "it on the data and measures what its state keeps."
+        "Rebuilds the recurrent network from a state_dict (unit, size and depth are told from the shapes), "
+        "runs it on the data and measures what its state keeps."
     )
     if several:
         parser.add_argument(

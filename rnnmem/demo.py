@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rnnmem.report import MemoryReport
 
 WORDS = 4_000  # numbers, <unk> among them
+MEANING = 32  # dimensions of a semantic vector
 WIDTH = 128  # of an embedded word
 STREAMS = 32  # stretches of the text, read side by side
 WINDOW = 35  # words through which the gradient is followed back
@@ -108,8 +109,11 @@ def read_corpus(text: str | os.PathLike[str] | None = None) -> Corpus:
     if len(found) < LEAST_WORDS:
         raise expected("--text", f"at least {LEAST_WORDS:,} words", f"{len(found):,} in {source}")
     vocabulary = Vocabulary.build(found, WORDS)
+    if vocabulary.size <= MEANING:
+        raise expected("--text", f"more than {MEANING} different words", f"{vocabulary.size - 1} in {source}")
     numbers = vocabulary.encode(found)
-    return Corpus(source, len(found), streams(numbers, STREAMS), semantic_vectors(numbers, vocabulary.size))
+    meanings = semantic_vectors(numbers, vocabulary.size, dim=MEANING)
+    return Corpus(source, len(found), streams(numbers, STREAMS), meanings)
 
 
 def equal_sizes(vocabulary: int) -> dict[str, int]:
@@ -243,9 +247,9 @@ How to read this
 - next word out of: for the next word the network hesitates, in effect, between so many (its perplexity, on
   words that it was not trained on). Fewer is better.
 - share kept: the meaning of a word is a point, learnt from which words stand near each other. So much of the
-  point of an earlier word can a linear map still read off the network's state; 100% is all of it. Only what the
-  newer words do not give away counts.
-- remembers: so many words back the state holds more than the same network infers from the newer words alone.
+  point of an earlier word can a linear map still read off the network's state; 100% is all of it. Only what
+  the newer words do not give away counts.
+- remembers: so many words back the state holds more than the network infers from the newer words alone.
 - Keeping more is not being better: how much a network should keep depends on its task.
 - One network of each kind (one seed): not ranked, since another start would change the numbers a little.
 """
@@ -282,7 +286,8 @@ def demo(
     guesses = ", ".join(f"{name} {value:.0f}" for name, value in training.perplexity.items())
     about = (
         f"{corpus.words:,} words of {corpus.source}, {corpus.vocabulary:,} different ones kept. Each network "
-        f"made {training.steps:,} training steps; perplexity on words kept aside: {guesses}. One seed: not ranked."
+        f"made {training.steps:,} training steps; perplexity on words kept aside: {guesses}. "
+        "One seed: not ranked."
     )
     write_page(
         out, ("Trained", about, trained), ("Untrained, as initialised", "One seed: not ranked.", untrained)

@@ -193,11 +193,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     arguments = build_parser().parse_args(argv)
+    arguments.notes = []  # what was assumed; said after the result, so that an error stays one line
     try:
         from rnnmem import commands
 
         commands.COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
+        for line in arguments.notes:
+            print(f"note: {line}", file=sys.stderr)
     except RnnMemError as error:
         print(f"rnnmem {arguments.command}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -207,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )  # or Python complains once more at exit
         return CLOSED_PIPE
     except KeyboardInterrupt:
-        print(f"\nrnnmem {arguments.command}: interrupted", file=sys.stderr)
+        print(f"rnnmem {arguments.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
 

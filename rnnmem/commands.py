@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import rnnmem
 from rnnmem.checkpoint import Checkpoint, load_checkpoint
@@ -20,7 +20,7 @@ STATES = {"output": ("output",), "full": ("full",), "both": ("output", "full")}
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
-    """Rnnmem demo."""
+    """Runs `rnnmem demo`."""
     check_out(arguments.out, (".html",))
     from rnnmem.demo import demo
 
@@ -32,7 +32,7 @@ def run_demo(arguments: argparse.Namespace) -> None:
 
 
 def run_assess(arguments: argparse.Namespace) -> None:
-    """Rnnmem assess: one report for each state that differs."""
+    """Runs `rnnmem assess`: one report for each state that differs."""
     check_out(arguments.out, REPORTS)
     data = read_data(arguments)
     checkpoint = read_checkpoint(arguments, arguments.checkpoints[0])
@@ -60,7 +60,7 @@ def run_assess(arguments: argparse.Namespace) -> None:
 
 
 def run_compare(arguments: argparse.Namespace) -> None:
-    """Rnnmem compare."""
+    """Runs `rnnmem compare`."""
     check_out(arguments.out, REPORTS)
     data = read_data(arguments)
     checkpoints = named(arguments)
@@ -72,9 +72,7 @@ def run_compare(arguments: argparse.Namespace) -> None:
             name: [embedding_for(arguments, seed, data) for seed in seeds]
             for name, seeds in checkpoints.items()
         },
-        head=None
-        if arguments.head is None
-        else {name: [seed.head(arguments.head) for seed in seeds] for name, seeds in checkpoints.items()},
+        head=heads_for(arguments, checkpoints, data),
         match=arguments.match,
         states=STATES[arguments.state],
         **measuring_options(arguments, data, first),
@@ -87,8 +85,21 @@ def run_compare(arguments: argparse.Namespace) -> None:
         print(comparison.table)
 
 
+def heads_for(
+    arguments: argparse.Namespace, checkpoints: dict[str, list[Checkpoint]], data: Data
+) -> dict[str, list[nn.Linear | None]] | None:
+    """Finds the heads, which count among the parameters; None where not all networks have one."""
+    found = {}
+    for name, seeds in checkpoints.items():
+        sizes = [len(seed.embedding(arguments.embedding)) if data.tokens else None for seed in seeds]
+        found[name] = [
+            seed.head(arguments.head, tokens=size) for seed, size in zip(seeds, sizes, strict=True)
+        ]
+    return None if any(head is None for heads in found.values() for head in heads) else found
+
+
 def run_info(arguments: argparse.Namespace) -> None:
-    """Rnnmem info."""
+    """Runs `rnnmem info`."""
     from rnnmem.info import collect, show
 
     found = collect()
@@ -116,7 +127,7 @@ def read_checkpoint(arguments: argparse.Namespace, path: str) -> Checkpoint:
     """Reads one network and says what had to be assumed."""
     checkpoint = load_checkpoint(path, prefix=arguments.prefix, nonlinearity=arguments.nonlinearity)
     if checkpoint.unit == "RNN" and arguments.nonlinearity is None:
-        note(f"{path}: taken to be a tanh RNN (--nonlinearity relu if it is not)")
+        arguments.notes.append(f"{path}: taken to be a tanh RNN (--nonlinearity relu if it is not)")
     return checkpoint
 
 
@@ -124,8 +135,7 @@ def read_data(arguments: argparse.Namespace) -> Data:
     """Reads the data and says how."""
     options = {name: getattr(arguments, name) for name in ("key", "tokens", "vocab", "streams")}
     data = load_data(arguments.data, **options)
-    for line in data.notes:
-        note(line)
+    arguments.notes.extend(data.notes)
     return data
 
 
@@ -181,11 +191,6 @@ def check_out(path: str | None, suffixes: tuple[str, ...]) -> None:
         raise expected("--out", f"a name ending in {', '.join(suffixes)}", path)
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise expected("--out", "a file in a folder that can be written to", path)
-
-
-def note(line: str) -> None:
-    """Says on stderr what a reader of the result should know."""
-    print(f"note: {line}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -160,8 +160,10 @@ def evidence(report: MemoryReport) -> list[str]:
         parts = [compared(report, lag) for lag in ([reach] if reach else []) + beyond]
         if beyond and beyond_inference(report)[report.lags.tolist().index(beyond[0])] is False:
             parts[-1] += ", no longer told apart" if reach else ", not told apart"
-        elif not beyond:
+        if not beyond:
             parts.append("larger lags were not tested")
+        elif any(reach < lag < beyond[0] for lag in report.lags.tolist() if lag >= 1):
+            parts[-1] += " (lags between them were not tested)"
         lines.append(f"{'; '.join(parts)}.")
     kept = report.own_capacity
     if kept is not None and math.isfinite(kept):

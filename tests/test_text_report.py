@@ -58,6 +58,10 @@ def test_evidence_compares_the_horizon_with_the_next_tested_lag():
     assert said[1].startswith("Added up over lags 0 to 32, it keeps 0.99 tokens' worth ")
 
 
+def test_evidence_says_where_lags_between_were_not_tested():
+    assert words.evidence(cases.trained_lstm())[0].endswith("told apart (lags between them were not tested).")
+
+
 def test_evidence_does_not_judge_a_lag_that_was_not_measured():
     assert words.evidence(cases.with_nan())[0].endswith("; 8 steps back: not measured.")
 

@@ -139,12 +139,18 @@ def test_what_is_no_path_is_refused(path, what):
 
 
 @pytest.mark.parametrize("what", WRITERS)
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "name", ["no/such/folder/memory", "folder", "a\0b", "x" * 300], ids=["none", "is", "nul", "long"]
+    ("name", "form"),
+    [
+        *(("no/such/folder/memory", form) for form in FORMS),
+        ("folder", ".csv"),
+        ("nul\0byte", ".csv"),
+        ("x" * 300, ".csv"),
+    ],
+    ids=[*(f"no folder {form}" for form in FORMS), "is a folder", "nul", "too long"],
 )
 def test_places_that_cannot_be_written_to_are_named(name, form, what, tmp_path):
-    (tmp_path / f"folder{form}").mkdir()
+    (tmp_path / "folder.csv").mkdir()
     write, case = WRITERS[what]
     with pytest.raises(RnnMemError, match=r"^path: expected a place that can be written to, got '") as caught:
         write(case(), tmp_path / f"{name}{form}")

@@ -79,9 +79,13 @@ def read(page):
     return Reader(page)
 
 
-@pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
-def test_pages_parse_stand_alone_and_share_no_id(make):
-    page = make()
+@pytest.fixture(scope="module", params=PAGES)
+def any_page(request):
+    return PAGES[request.param]()
+
+
+def test_pages_parse_stand_alone_and_share_no_id(any_page):
+    page = any_page
     reader = Reader(page)
     assert page.startswith("<!DOCTYPE html>")
     assert [tag for tag, _ in reader.tags].count("html") == 1
@@ -103,9 +107,8 @@ def test_pages_parse_stand_alone_and_share_no_id(make):
     }
 
 
-@pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
-def test_every_colour_of_a_figure_has_a_dark_one(make):
-    page = make()
+def test_every_colour_of_a_figure_has_a_dark_one(any_page):
+    page = any_page
     style = page[page.index("prefers-color-scheme: dark) {\n") :]
     assert set(re.findall(rf"var\({COLOURS}", page)) <= set(re.findall(rf"{COLOURS}:", style)) | {
         "ffffff",

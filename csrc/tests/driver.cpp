@@ -1,0 +1,313 @@
+// Every kernel table entry against a naive scalar loop, without torch: for sanitizers and other
+// architectures. Every buffer is exactly as large as the kernels may touch. Threads are std::thread, one
+// group of streams each.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dispatch.h"
+#include "pack.h"
+
+using namespace rnnmem;
+
+namespace {
+
+enum class Input { kRows, kTokens, kGateTable };
+
+struct Shape {
+  int64_t H, I, B, T, L, d, R;
+};
+
+double random_number() {
+  static uint64_t state = 88172645463325252u;
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  return static_cast<double>(state >> 11) / (uint64_t{1} << 52) - 1;
+}
+
+template <typename T>
+std::vector<T> random_vector(int64_t size, double scale = 1) {
+  std::vector<T> v(size);
+  for (T& x : v) x = static_cast<T>(scale * random_number());
+  return v;
+}
+
+std::vector<int64_t> random_integers(int64_t size, int64_t least, int64_t most) {
+  std::vector<int64_t> v(size);
+  for (int64_t& x : v) x = least + static_cast<int64_t>((random_number() + 1) / 2 * (most - least + 1));
+  return v;
+}
+
+constexpr int64_t kTokens = 11, kHistory = 5, kEvery = 2, kStep = 3;
+
+template <typename T>
+struct Problem {
+  std::string unit;
+  int64_t G, S;
+  Shape n;
+  bool full;
+  int64_t F = n.H * (full ? S : 1), map_group = n.L > 2 ? (n.L + 1) / 2 : n.L;
+  T leak = T(0.7);
+  std::vector<T> ih = random_vector<T>(G * n.H * n.I, .5),
+                 hh = random_vector<T>(G * n.H * n.H, 1 / std::sqrt(n.H));
+  std::vector<T> bias_ih = random_vector<T>(G * n.H, .3), bias_hh = random_vector<T>(G * n.H, .3);
+  std::vector<T> rows = random_vector<T>(n.T * n.B * n.I), embedding = random_vector<T>(kTokens * n.I);
+  std::vector<int64_t> tokens = random_integers(n.T * n.B, 0, kTokens - 1);
+  std::vector<char> reset = std::vector<char>(n.T * n.B);
+  std::vector<T> state = random_vector<T>(S * n.B * n.H, .5);
+  std::vector<T> maps = random_vector<T>(n.L * n.d * F), map_bias = random_vector<T>(n.L * n.d);
+  std::vector<T> targets = random_vector<T>(2 * (kHistory + n.T) * n.B * n.d),
+                 directions = random_vector<T>(n.R * n.d);
+  std::vector<int64_t> buffer = random_integers(n.L, 0, 1), lag = random_integers(n.L, 0, kHistory);
+  std::vector<int64_t> age = random_integers(n.T * n.B, -1, 5), min_age = random_integers(n.L, 0, 3);
+};
+
+template <typename T>
+struct Answer {
+  std::vector<T> features, last, distance, coordinates;
+  std::vector<double> moment;
+};
+
+template <typename T>
+int64_t taken(const Problem<T>& p) {
+  return first_multiple(kStep + p.n.T, kEvery) - first_multiple(kStep, kEvery);
+}
+
+double sigmoid(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+// One hidden unit's step, from the formulas in rnnmem/units and nothing in csrc/units.
+void naive_step(const std::string& unit, const double* x, const double* h, double leak, double* state) {
+  if (unit == "gru") {
+    const double r = sigmoid(x[0] + h[0]), z = sigmoid(x[1] + h[1]), n = std::tanh(x[2] + r * h[2]);
+    state[0] = (1 - z) * n + z * state[0];
+  } else if (unit == "lstm") {
+    state[1] = sigmoid(x[1] + h[1]) * state[1] + sigmoid(x[0] + h[0]) * std::tanh(x[2] + h[2]);
+    state[0] = sigmoid(x[3] + h[3]) * std::tanh(state[1]);
+  } else {
+    const double a = x[0] + h[0];
+    const bool identity = unit == "echo_identity", echo = identity || unit == "echo_tanh";
+    const double new_h = unit == "rnn_relu" ? std::fmax(a, 0) : identity ? a : std::tanh(a);
+    state[0] = echo ? (1 - leak) * state[0] + leak * new_h : new_h;
+  }
+}
+
+template <typename T>
+Answer<double> naive(const Problem<T>& p, Input input) {
+  const auto [H, I, B, steps, L, d, R] = p.n;
+  Answer<double> a;
+  std::vector<double> now(p.state.begin(), p.state.end()), next(now.size());
+  a.features.resize(steps * B * p.F), a.distance.resize(steps * B * L), a.moment.resize(L * d * d);
+  a.coordinates.resize(taken(p) * B * L * R);
+  for (int64_t t = 0; t < steps; ++t)
+    for (int64_t b = 0; b < B; ++b) {
+      const T* x = input == Input::kRows ? &p.rows[(t * B + b) * I] : &p.embedding[p.tokens[t * B + b] * I];
+      for (int64_t s = 0; p.reset[t * B + b] && s < p.S; ++s)
+        for (int64_t u = 0; u < H; ++u) now[(s * B + b) * H + u] = 0;
+      for (int64_t u = 0; u < H; ++u) {
+        double in[4] = {}, recurrent[4] = {}, state[2] = {};
+        for (int64_t g = 0; g < p.G; ++g) {
+          in[g] = p.bias_ih[g * H + u], recurrent[g] = p.bias_hh[g * H + u];
+          for (int64_t k = 0; k < I; ++k) in[g] += double(p.ih[(g * H + u) * I + k]) * x[k];
+          for (int64_t k = 0; k < H; ++k) recurrent[g] += p.hh[(g * H + u) * H + k] * now[b * H + k];
+        }
+        for (int64_t s = 0; s < p.S; ++s) state[s] = now[(s * B + b) * H + u];
+        naive_step(p.unit, in, recurrent, p.leak, state);
+        for (int64_t s = 0; s < p.S; ++s) next[(s * B + b) * H + u] = state[s];
+      }
+      double* features = &a.features[(t * B + b) * p.F];
+      for (int64_t f = 0; f < p.F; ++f) features[f] = next[(f / H * B + b) * H + f % H];
+      for (int64_t s = 0; s < p.S; ++s)
+        for (int64_t u = 0; u < H; ++u) now[(s * B + b) * H + u] = next[(s * B + b) * H + u];
+      const int64_t step = kStep + t;
+      for (int64_t l = 0; l < L; ++l) {
+        std::vector<double> recalled(d), residual(d);
+        const int64_t target = (p.buffer[l] * (kHistory + steps) + kHistory + t - p.lag[l]) * B + b;
+        double distance = 0;
+        for (int64_t j = 0; j < d; ++j) {
+          recalled[j] = p.map_bias[l * d + j];
+          for (int64_t f = 0; f < p.F; ++f) recalled[j] += p.maps[(l * d + j) * p.F + f] * features[f];
+          residual[j] = recalled[j] - p.targets[target * d + j];
+          distance += residual[j] * residual[j];
+        }
+        a.distance[(t * B + b) * L + l] = distance;
+        if (step % kEvery) continue;
+        for (int64_t i = 0; p.age[t * B + b] >= p.min_age[l] && i < d * d; ++i)
+          a.moment[l * d * d + i] += residual[i / d] * residual[i % d];
+        const int64_t at = ((step / kEvery - first_multiple(kStep, kEvery)) * B + b) * L + l;
+        for (int64_t r = 0; r < R; ++r)
+          for (int64_t j = 0; j < d; ++j) a.coordinates[at * R + r] += recalled[j] * p.directions[r * d + j];
+      }
+    }
+  a.last = now;
+  return a;
+}
+
+template <typename T>
+std::vector<T> packed(const T* weight, int64_t size, int64_t gates, int64_t columns, int64_t lanes) {
+  const Panels panels(size, gates, lanes);
+  std::vector<T> to(panels.row() * columns);
+  pack_panels(weight, gates, columns, panels, to.data());
+  return to;
+}
+
+template <typename T>
+Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
+  const auto [H, I, B, steps, L, d, R] = p.n;
+  const int64_t lanes = isa.vector_bytes / sizeof(T), row = Panels(H, p.G, lanes).row();
+  const UnitKernels<T>& unit = *find_unit<T>(isa, p.unit.c_str());
+  const auto ih = packed(p.ih.data(), H, p.G, I, lanes), hh = packed(p.hh.data(), H, p.G, H, lanes);
+  const auto bias_ih = packed(p.bias_ih.data(), H, p.G, 1, lanes),
+             bias_hh = packed(p.bias_hh.data(), H, p.G, 1, lanes);
+  std::vector<T> gates(kTokens * row), maps, map_bias;
+  for (int64_t l = 0; l < L; l += p.map_group) {  // every group is packed as a full one
+    std::vector<T> weight(p.map_group * d * p.F), bias(p.map_group * d);
+    for (int64_t i = 0; i < p.map_group * d && l * d + i < L * d; ++i) {
+      bias[i] = p.map_bias[l * d + i];
+      for (int64_t f = 0; f < p.F; ++f) weight[i * p.F + f] = p.maps[(l * d + i) * p.F + f];
+    }
+    const auto more = packed(weight.data(), p.map_group * d, 1, p.F, lanes);
+    const auto more_bias = packed(bias.data(), p.map_group * d, 1, 1, lanes);
+    maps.insert(maps.end(), more.begin(), more.end());
+    map_bias.insert(map_bias.end(), more_bias.begin(), more_bias.end());
+  }
+  const auto directions = packed(p.directions.data(), R, 1, d, lanes);
+
+  const T nan = static_cast<T>(NAN);
+  const int64_t size = 8, groups = (B + size - 1) / size;
+  Answer<T> a{std::vector<T>(steps * B * p.F, nan), std::vector<T>(p.state.size(), nan),
+              std::vector<T>(steps * B * L, nan), std::vector<T>(taken(p) * B * L * R, nan),
+              std::vector<double>(L * d * d)};
+  std::vector<double> sums(groups * L * d * d);
+  Scan<T> scan{ih.data(),
+               bias_ih.data(),
+               hh.data(),
+               bias_hh.data(),
+               p.leak,
+               steps,
+               B,
+               I,
+               H,
+               p.rows.data(),
+               nullptr,
+               B * I,
+               I,
+               I,
+               reinterpret_cast<const bool*>(p.reset.data()),
+               p.state.data(),
+               a.last.data(),
+               p.full,
+               size};
+  if (input != Input::kRows) {
+    scan.inputs = p.embedding.data(), scan.tokens = p.tokens.data(), scan.time_stride = B,
+    scan.stream_stride = 1;
+    if (input == Input::kGateTable) {
+      unit.gate_rows(scan, gates.data(), 0, kTokens);
+      scan.inputs = gates.data(), scan.weight_ih = nullptr, scan.row_size = row;
+    }
+  }
+  const Store<T> store{a.features.data()};
+  const Project<T> project{maps.data(),
+                           map_bias.data(),
+                           L,
+                           p.map_group,
+                           d,
+                           p.targets.data(),
+                           kHistory,
+                           p.buffer.data(),
+                           p.lag.data(),
+                           p.min_age.data(),
+                           p.age.data(),
+                           kStep,
+                           kEvery,
+                           kEvery,
+                           L,
+                           directions.data(),
+                           R,
+                           a.distance.data(),
+                           sums.data(),
+                           a.coordinates.data()};
+  const auto streams = [&](auto kernel, const auto& to) {
+    std::vector<std::thread> running;
+    for (int64_t first = 0; threads && first < B; first += size)
+      running.emplace_back(kernel, std::cref(scan), std::cref(to), first,
+                           first + size < B ? first + size : B);
+    for (std::thread& each : running) each.join();
+    if (!threads) kernel(scan, to, 0, B);
+  };
+  streams(unit.store, store);
+  streams(unit.project, project);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t l = 0; l < L; ++l)
+      for (int64_t i = 0; i < d * d; ++i) {  // the half below the diagonal is read from the other
+        const int64_t least = std::min(i / d, i % d), most = std::max(i / d, i % d);
+        a.moment[l * d * d + i] += sums[((g * L + l) * d + least) * d + most];
+      }
+  return a;
+}
+
+int failures = 0, comparisons = 0;
+
+template <typename A, typename B>
+void compare(const char* what, const std::string& where, const std::vector<A>& got,
+             const std::vector<B>& wanted, double tolerance) {
+  double scale = 1, worst = 0;
+  for (B x : wanted) scale = std::fmax(scale, std::fabs(x));
+  bool same = got.size() == wanted.size();
+  for (size_t i = 0; same && i < got.size(); ++i) {
+    const double error = std::fabs(got[i] - wanted[i]) / scale;
+    worst = std::fmax(worst, error);
+    same = error <= tolerance;  // not so for NaN
+  }
+  ++comparisons;
+  if (same) return;
+  ++failures;
+  std::printf("%s: %s differ by %g\n", where.c_str(), what, worst);
+}
+
+template <typename T>
+void try_everything(const Shape& n) {
+  for (int u = 0; u < kUnits; ++u)
+    for (const bool full : {false, true})
+      for (const Input input : {Input::kRows, Input::kTokens, Input::kGateTable}) {
+        const UnitKernels<T>& unit = units_of<T>(isa_baseline)[u];
+        Problem<T> p{unit.name, unit.gates, unit.state_parts, n, full};
+        for (char& reset : p.reset) reset = random_number() > .7;
+        const Answer<double> wanted = naive(p, input);
+        for (const Isa* isa : kIsas) {
+          if (!isa->runs_here()) continue;
+          const std::string where = std::string(isa->name) + " " + unit.name +
+                                    (sizeof(T) == 4 ? " float" : " double") + (full ? " full" : "") + " H " +
+                                    std::to_string(n.H) + " B " + std::to_string(n.B);
+          const Answer<T> one = run(p, *isa, input, false), many = run(p, *isa, input, true);
+          const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
+          compare("features", where, one.features, wanted.features, tolerance);
+          compare("states", where, one.last, wanted.last, tolerance);
+          compare("distances", where, one.distance, wanted.distance, tolerance);
+          compare("moments", where, one.moment, wanted.moment, tolerance);
+          compare("coordinates", where, one.coordinates, wanted.coordinates, tolerance);
+          compare("features by threads", where, many.features, one.features, 0);
+          compare("moments by threads", where, many.moment, one.moment, 0);
+        }
+      }
+}
+
+}  // namespace
+
+int main() {
+  for (const Isa* isa : kIsas)
+    std::printf("%s: %s\n", isa->name, isa->runs_here() ? "run" : "not on this machine");
+  const Shape shapes[] = {{1, 1, 1, 1, 1, 1, 1},    {7, 5, 3, 9, 5, 3, 2},   {33, 4, 17, 10, 3, 33, 40},
+                          {63, 1, 9, 19, 2, 16, 3}, {16, 3, 25, 0, 4, 2, 1}, {20, 7, 1, 66, 9, 8, 0}};
+  for (const Shape& shape : shapes) {
+    try_everything<float>(shape);
+    try_everything<double>(shape);
+  }
+  std::printf("%d comparisons, %d failures\n", comparisons, failures);
+  return failures || !comparisons;
+}

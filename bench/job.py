@@ -1,7 +1,7 @@
 """The job: the distance between what a state recalls and what was expressed, by lag, as three programs.
 
-`fused` is ours. `best` and `naive` are what one writes today with torch.nn: run the module, keep the trajectory,
-then all recall maps as one GEMM over chunks, or one map after the other. All three return the mean squared
+`fused` is ours. `best` and `naive` are what one writes today with torch.nn: run the module, keep the
+trajectory, then all recall maps as one GEMM over chunks, or one map after the other. All three return the mean squared
 distance by lag [K].
 """
 
@@ -25,7 +25,7 @@ UNITS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 
 @dataclass(frozen=True)
 class Job:
-    """A module, inputs [T, B, I], semantic vectors with their history [M + T, B, d], and recall maps [K, d, H]."""
+    """A module, inputs [T, B, I], vectors with their history [M + T, B, d], recall maps [K, d, H]."""
 
     module: nn.RNNBase
     inputs: Tensor

@@ -27,7 +27,7 @@ def keep(run: Path) -> None:
 def table() -> str:
     """The README's table of all machines kept."""
     lines = [
-        "| machine | unit | threads | seconds | against best | against naive | target | share of GEMM rate | |",
+        "| machine | unit | threads | seconds | against best | against naive | target | GEMM rate | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("job-*.json")):
@@ -41,7 +41,8 @@ def line(row: dict[str, Any]) -> str:
     verdict = "disturbed" if disturbed else "pass" if ratio >= target else "miss"
     return (
         f"| {row['cpu']}, {row['isa']} | {row['unit']} | {row['threads']} | {row['seconds']:.2f} "
-        f"| {ratio:.2f} x | {row['naive'] / row['seconds']:.2f} x | {target} x | {row['share']:.0%} | {verdict} |"
+        f"| {ratio:.2f} x | {row['naive'] / row['seconds']:.2f} x | {target} x | {row['share']:.0%} "
+        f"| {verdict} |"
     )
 
 

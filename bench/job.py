@@ -1,8 +1,8 @@
 """The job: the distance between what a state recalls and what was expressed, by lag, as three programs.
 
 `fused` is ours. `best` and `naive` are what one writes today with torch.nn: run the module, keep the
-trajectory, then all recall maps as one GEMM over chunks, or one map after the other. All three return the mean squared
-distance by lag [K].
+trajectory, then all recall maps as one GEMM over chunks, or one map after the other. All three return the
+mean squared distance by lag [K].
 """
 
 from __future__ import annotations

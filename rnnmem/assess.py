@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.indicators.memory_horizon import no_control
 from rnnmem.inference import InferenceControl, Part, sampled_lags
 from rnnmem.innovations import allowed_order
 from rnnmem.measurement import Measurement
+from rnnmem.network import read_layer
 from rnnmem.options import (
     parts,
     read_fit_options,
@@ -25,11 +27,13 @@ from rnnmem.options import (
     read_share,
 )
 from rnnmem.recall import RecallMaps
-from rnnmem.report import CONTROLS, MemoryReport
+from rnnmem.report import MemoryReport
 from rnnmem.runner import Runner
 from rnnmem.session import Session, measuring, open_session
 from rnnmem.summary import summarise
 from rnnmem.token_controls import WindowRunner
+
+FAR = 1000  # steps that a lag may reach back even where every stream is shorter
 
 
 def assess(
@@ -124,6 +128,7 @@ def assess(
             backend=backend,
             seed=options.seed,
         )
+        check_reach(session, options)
         first = parts(split, share, session.data.steps, session.data.batch)
         settings = describe_settings(options, layer, state, share)
         return Assessment(session, options, first, settings).run(show)
@@ -177,7 +182,7 @@ def fit_recall(
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     full = read_full(state)
     read_precision(precision)
-    with measuring(model):
+    with measuring(model), naming("inputs", "sample"):
         session = open_session(
             model,
             sample,
@@ -190,8 +195,33 @@ def fit_recall(
             backend=backend,
             seed=options.seed,
         )
+        check_reach(session, options)
         settings = describe_settings(options, layer, state, 1.0)
         return fit_session(session, session.runner(), options, settings).maps
+
+
+@contextmanager
+def naming(argument: str, name: str) -> Iterator[None]:
+    """Gives an argument the name that the caller knows it by in what is raised."""
+    try:
+        yield
+    except RnnMemError as error:
+        text = str(error)
+        if text.startswith(f"{argument}: "):
+            raise RnnMemError(name + text.removeprefix(argument)) from error
+        raise
+
+
+def check_reach(session: Session, options: FitOptions) -> None:
+    """Refuses lags that no stream comes near, and streams that all end before their first row."""
+    last, data = int(options.lags[-1]), session.data
+    if options.split == "streams" and last >= max(data.steps, FAR):
+        raise expected("lags", f"lags of less than the {data.steps} steps of the streams", last)
+    start = 0 if options.split == "streams" else max(options.washout, last)
+    longest = data.steps if data.lengths is None else int(data.lengths.max())
+    if longest <= start < data.steps:
+        wanted = f"a stream of more than {start} steps"
+        raise expected("lengths", wanted + (" (washout, max lag)" if start else ""), longest)
 
 
 def describe_settings(options: FitOptions, layer: int, state: str, share: float) -> dict[str, Any]:
@@ -202,7 +232,7 @@ def describe_settings(options: FitOptions, layer: int, state: str, share: float)
         "washout": options.washout,
         "ridge": options.ridge,
         "seed": options.seed,
-        "layer": layer,
+        "layer": read_layer(layer),
         "state": state,
         "requested_order": options.innovation_order,
     }
@@ -250,10 +280,10 @@ class Assessment:
         with progress_bar(show, session.data.steps * session.data.batch) as advance:
             fitted = fit_session(fitting, runner, self.options, self.settings, advance)
             measurement = self.measure(runner, fitted, session.flops, advance)
-        controls: dict[str, Tensor | None] = dict.fromkeys(CONTROLS)
-        if fitted.maps.has_own:
-            controls = self.controls(runner, fitted.maps, show)
-        return self.summary(measurement, controls)
+        report = self.summary(measurement)
+        if not fitted.maps.has_own:
+            return report
+        return replace(report, controls=self.controls(runner, fitted.maps, report.own_horizon, show))
 
     def measure(self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None) -> Measurement:
         """Measures the other part; the state is carried across where it is later in time."""
@@ -263,19 +293,19 @@ class Assessment:
         measurement.feed(runner, self.session.space, self.measured, flops, True, advance)
         return measurement
 
-    def summary(
-        self, measurement: Measurement, controls: dict[str, Tensor | None] | None = None
-    ) -> MemoryReport:
+    def summary(self, measurement: Measurement) -> MemoryReport:
         assert measurement.tally is not None
         described, backend = self.session.network.describe(), self.session.backend
-        return summarise(measurement.tally, measurement.maps, described, backend, "highest", controls)
+        return summarise(measurement.tally, measurement.maps, described, backend, "highest")
 
-    def controls(self, runner: Runner, maps: RecallMaps, show: bool) -> dict[str, Tensor | None]:
+    def controls(
+        self, runner: Runner, maps: RecallMaps, own_horizon: int | None, show: bool
+    ) -> dict[str, Tensor | None]:
         """The three controls, by lag."""
         lags = maps.lags
         order = allowed_order(self.options.innovation_order, maps.dimension, int(maps.rows[0]))
         window = min(max(order, 1), int(lags[-1]) + 1)
-        chosen = sampled_lags(lags)
+        chosen = sampled_lags(lags, own_horizon)
         control = InferenceControl(
             runner,
             self.session.space,

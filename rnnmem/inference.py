@@ -35,18 +35,28 @@ BLOCKS = 32
 KEPT_FLOATS = 2**20
 
 
-def sampled_lags(lags: Tensor) -> list[int]:
-    """Indices of the lags to sample: all up to 8, else 8 from the first to the last in even ratios."""
+def sampled_lags(lags: Tensor, own_horizon: int | None) -> list[int]:
+    """Indices of the lags to sample: all up to 8, else 8 in even ratios from the first to the last that matters.
+
+    Beyond the last significant own retention there is nothing to control, so the samples end one lag after it;
+    they go on to the end of the grid only as far as 8 lags need it.
+
+    Args:
+        lags: the grid [K].
+        own_horizon: last lag of significant own retention, or None where it is not known.
+    """
     count = len(lags)
     if count <= SAMPLED:
         return list(range(count))
-    grid = lags.double()
     first = 1 if int(lags[0]) == 0 else 0
-    start, end = float(grid[first]), float(grid[-1])
+    beyond = (lags > own_horizon).nonzero().flatten() if own_horizon is not None else lags[:0]
+    last = max(int(beyond[0]) if len(beyond) else count - 1, first + SAMPLED - 1)
+    grid = lags.double()
+    start, end = float(grid[first]), float(grid[last])
     chosen: list[int] = []
     for step in range(SAMPLED):
         wanted = start * (end / start) ** (step / (SAMPLED - 1))
-        free = [i for i in range(first, count) if i not in chosen]
+        free = [i for i in range(first, last + 1) if i not in chosen]
         chosen.append(min(free, key=lambda i: abs(float(grid[i]) - wanted)))
     return sorted(chosen)
 

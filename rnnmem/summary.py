@@ -48,8 +48,6 @@ def summarise(
     model: dict[str, Any],
     backend: str,
     precision: str,
-    controls: dict[str, Tensor | None] | None = None,
-    notes: tuple[str, ...] = (),
 ) -> MemoryReport:
     """The report of what was summed.
 
@@ -61,7 +59,7 @@ def summarise(
     rows = sums[:, 2 * columns :]
     if not len(sums) or float(rows[:, 0].sum()) == 0:
         raise expected("inputs", "at least one row to measure after washout and max lag", "none")
-    warnings = [*maps.warnings, *notes]
+    warnings = list(maps.warnings)
     curves: list[Curve] = []
     for own, fit in ((False, maps.raw), (True, maps.own)):
         first = count if own and maps.has_own else 0
@@ -97,7 +95,7 @@ def summarise(
         bits=bits_kept(kappa[0], maps.entropy),
         own_bits=bits_kept(kappa[1], maps.entropy),
         hull_coverage=hull_coverage(tally.recalled, tally.expressed, maps.ranges.cpu(), raw.retention),
-        controls=controls or dict.fromkeys(CONTROLS),
+        controls=dict.fromkeys(CONTROLS),
         by_position=by_position(
             tally.positions.index,
             tally.positions.width,

@@ -7,6 +7,20 @@ class RnnMemError(ValueError):
     """Bad input: one line that names the argument, what was expected and what came."""
 
 
+def shown(value: object) -> str:
+    """A value as text for a message: its repr, kept short.
+
+    Example:
+        >>> from rnnmem.errors import shown
+        >>> shown(10**400)
+        'an int of 1329 bits'
+    """
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def expected(argument: str, wanted: object, got: object) -> RnnMemError:
     """Returns the error to raise for `argument`.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import SupportsIndex, TypeGuard
 
 import torch
 from torch import Tensor
 
-from rnnmem.errors import expected
+from rnnmem.errors import expected, shown
 
 DENSE = 8
+LARGEST = 2**62  # where int64 still has room to count on
 
 
 def lag_grid(lags: int | Sequence[int] | Tensor) -> Tensor:
@@ -33,34 +34,43 @@ def lag_grid(lags: int | Sequence[int] | Tensor) -> Tensor:
     """
     wanted = "an int >= 0 or an increasing sequence of ints >= 0"
     if isinstance(lags, Tensor):
-        if lags.is_floating_point() or lags.is_complex() or lags.dtype == torch.bool or lags.dim() > 1:
-            raise expected("lags", wanted, f"a {lags.dtype} tensor of shape {tuple(lags.shape)}")
+        wrong = lags.is_floating_point() or lags.is_complex() or lags.dtype == torch.bool or lags.is_meta
+        if wrong or lags.dim() > 1:
+            raise expected(
+                "lags", wanted, f"a {lags.dtype} tensor of shape {tuple(lags.shape)} on {lags.device}"
+            )
         lags = lags.tolist()
     if is_int(lags):
         return torch.tensor(spread(operator.index(lags), wanted), dtype=torch.int64)
-    if isinstance(lags, (str, bytes)) or not isinstance(lags, Iterable):
-        raise expected("lags", wanted, repr(lags))
+    if isinstance(lags, (str, bytes)) or not isinstance(lags, Collection):
+        raise expected("lags", wanted, shown(lags))
     values = list(lags)
     if not values:
         raise expected("lags", wanted, "an empty sequence")
     for value in values:
         if not is_int(value):
-            raise expected("lags", wanted, f"{value!r} in it")
+            raise expected("lags", wanted, f"{shown(value)} in it")
     grid = [operator.index(value) for value in values]
-    if grid[0] < 0 or any(b <= a for a, b in itertools.pairwise(grid)):
+    if grid[0] < 0 or grid[-1] > LARGEST or any(b <= a for a, b in itertools.pairwise(grid)):
         raise expected("lags", wanted, short(grid))
     return torch.tensor(grid, dtype=torch.int64)
 
 
 def is_int(value: object) -> TypeGuard[SupportsIndex]:
     """Whether a value is an int and no bool."""
-    return hasattr(value, "__index__") and not isinstance(value, (bool, Tensor))
+    if isinstance(value, (bool, Tensor)):
+        return False
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # an array has __index__ too
+        return False
+    return True
 
 
 def spread(last: int, wanted: str) -> list[int]:
     """The grid up to `last`."""
-    if last < 0:
-        raise expected("lags", wanted, last)
+    if not 0 <= last <= LARGEST:
+        raise expected("lags", wanted, shown(last))
     grid = list(range(min(last, DENSE) + 1))
     while grid[-1] < last:
         grid.append(min(last, max(grid[-1] + 1, 5 * grid[-1] // 4)))
@@ -69,4 +79,4 @@ def spread(last: int, wanted: str) -> list[int]:
 
 def short(values: list[int]) -> str:
     """A list as text that stays short."""
-    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, ...]"
+    return f"[{', '.join(map(shown, values[:8]))}{', ...' if len(values) > 8 else ''}]"

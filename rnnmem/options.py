@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
+from numbers import Real
+from operator import index
 from typing import Any
 
-from torch import Tensor
-
-from rnnmem.errors import expected
+from rnnmem.errors import expected, shown
 from rnnmem.fit import FitOptions
-from rnnmem.lags import lag_grid
+from rnnmem.lags import is_int, lag_grid
 
 MEASURES = ("kept",)
 PLANNED_MEASURES = ("forgotten", "learnable", "used")
@@ -25,34 +25,35 @@ def read_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 def read_share(name: str, value: Any) -> float:
     """A number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise expected(name, "a number in (0, 1)", repr(value))
+    if not is_number(value) or not 0 < value < 1:
+        raise expected(name, "a number in (0, 1)", shown(value))
     return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, Python's or numpy's, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def read_count(name: str, value: Any) -> int:
     """An int >= 0."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, Tensor):
-        raise expected(name, "an int >= 0", repr(value))
-    if value.__index__() < 0:
-        raise expected(name, "an int >= 0", value)
-    return int(value.__index__())
+    if not is_int(value):
+        raise expected(name, "an int >= 0", shown(value))
+    count = index(value)
+    if not 0 <= count < 2**63:
+        raise expected(name, "an int >= 0" if count < 0 else "an int below 2**63", shown(count))
+    return count
 
 
 def read_seed(value: Any) -> int:
     """A seed that torch takes."""
-    seed = read_count("seed", value)
-    if seed >= 2**63:
-        raise expected("seed", "an int in 0 ... 2**63 - 1", seed)
-    return seed
+    return read_count("seed", value)
 
 
 def read_ridge(value: Any) -> float:
     """A finite number >= 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise expected("ridge", "a number >= 0", repr(value))
-    if not math.isfinite(value) or value < 0:
-        raise expected("ridge", "a number >= 0", value)
+    if not is_number(value) or not 0 <= value <= sys.float_info.max:
+        raise expected("ridge", "a finite number >= 0", shown(value))
     return float(value)
 
 
@@ -92,7 +93,7 @@ def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -
 
 
 def read_readout(readout: Any) -> None:
-    if readout != "linear":
+    if not isinstance(readout, str) or readout != "linear":
         raise expected("readout", "'linear' (recall from features is not built yet)", repr(readout))
 
 

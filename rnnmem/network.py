@@ -6,15 +6,18 @@ object with `init_state` and `step`, run by its own code.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnnmem.errors import RnnMemError, expected
+from rnnmem.errors import RnnMemError, expected, shown
+from rnnmem.lags import is_int
 from rnnmem.tree import leaves
 from rnnmem.units import UNITS, EchoState, Unit, Weights
+from rnnmem.units.echo_state import BY_ACTIVATION
 
 MODULES: dict[type[nn.RNNBase], str] = {nn.RNN: "rnn", nn.GRU: "gru", nn.LSTM: "lstm"}
 CELLS: dict[type[nn.RNNCellBase], str] = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
@@ -95,11 +98,86 @@ class Network:
         }
 
 
+class CheckedObject:
+    """A user's object, each of whose answers is checked before anything is made of it.
+
+    Attributes:
+        given: the object.
+        width: size that outputs and features have, by kind; that of the first holds for all.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self.width: dict[str, int] = {}
+
+    def init_state(self, batch: int) -> Any:
+        """The object's state before the first step.
+
+        Raises:
+            RnnMemError: it raised, or returned no tree of tensors [batch, ...].
+        """
+        try:
+            state = self.given.init_state(batch)
+            check_state(state, batch)
+        except Exception as error:
+            wanted = "init_state(batch) to return a state of tensors (batch, ...)"
+            raise expected("model", wanted, described(error)) from error
+        return state
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step of the object.
+
+        Raises:
+            ValueError: whatever it raised, or what is wrong with what it returned; the runner says where.
+        """
+        try:
+            output, state = self.given.step(x_t, state)
+        except Exception as error:
+            raise ValueError(described(error)) from error
+        check_state(state, len(x_t))
+        self.check_features("output", output, len(x_t))
+        return output, state
+
+    def features(self, state: Any) -> Tensor:
+        """The object's own features of a state.
+
+        Raises:
+            RnnMemError: it raised, or returned no tensor [B, F].
+        """
+        try:
+            features: Tensor = self.given.features(state)
+            self.check_features("features", features, len(next(leaves(state))))
+        except Exception as error:
+            raise expected("model", "features(state) to return a tensor (B, F)", described(error)) from error
+        return features
+
+    def check_features(self, kind: str, value: Any, streams: int) -> None:
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{kind} of type {type(value).__name__}")
+        if value.dim() != 2 or len(value) != streams or not value.shape[1] or value.is_meta:
+            raise ValueError(f"{kind} of shape {tuple(value.shape)} on {value.device}, not ({streams}, H)")
+        width = value.shape[1] * (2 if value.is_complex() else 1)
+        if self.width.setdefault(kind, width) != width:
+            raise ValueError(f"{kind} of {width} numbers, not {self.width[kind]}")
+
+
+def check_state(state: Any, streams: int) -> None:
+    """Raises ValueError where a state's tensors do not begin with one row for each stream."""
+    for tensor in leaves(state):
+        if tensor.dim() == 0 or len(tensor) != streams:
+            raise ValueError(f"a state of shape {tuple(tensor.shape)}, not ({streams}, ...)")
+
+
+def described(error: Exception) -> str:
+    """An error in words: type and text, or the text alone where it was raised here."""
+    return str(error) if type(error) in (ValueError, RnnMemError) else f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True)
 class ObjectNetwork:
     """A user's object with `init_state(batch)`, `step(x_t, state)` and maybe `features(state)`."""
 
-    model: Any
+    model: CheckedObject
     dtype: torch.dtype
     device: torch.device
     name: str
@@ -111,21 +189,26 @@ class ObjectNetwork:
 
     def features(self, state: Any) -> Tensor:
         """The whole state as [B, F]: `features(state)`, or its tensors flattened and joined."""
-        if hasattr(self.model, "features"):
-            features: Tensor = self.model.features(state)
-            return features
+        if hasattr(self.model.given, "features"):
+            return self.model.features(state)
         parts = [part.flatten(1) for part in leaves(state)]
         split = [p for part in parts for p in ((part.real, part.imag) if part.is_complex() else (part,))]
-        return torch.cat([part.to(self.dtype) for part in split], dim=1)
+        joined = torch.cat([part.to(self.dtype) for part in split], dim=1)
+        try:
+            self.model.check_features("state", joined, len(joined))
+        except ValueError as error:
+            raise expected("model", "a state of one size", error) from error
+        return joined
 
     def describe(self) -> dict[str, Any]:
         with torch.no_grad():
             state = list(leaves(self.model.init_state(1)))
-        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        model = self.model.given
+        parameters = model.parameters() if isinstance(model, nn.Module) else None
         return {
             "name": self.name,
             "unit": self.name,
-            "parameters": sum(p.numel() for p in parameters) if isinstance(self.model, nn.Module) else None,
+            "parameters": None if parameters is None else sum(p.numel() for p in parameters),
             "state_floats": sum(s.numel() * (2 if s.is_complex() else 1) for s in state),
             "state_bytes": sum(s.numel() * s.element_size() for s in state),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -142,9 +225,9 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
     Raises:
         RnnMemError: an unsupported model or option, a layer out of range, weights that are not finite.
     """
-    if isinstance(layer, bool) or not isinstance(layer, int):
-        raise expected("layer", "an int", repr(layer))
+    layer = read_layer(layer)
     if isinstance(model, EchoState):
+        check_echo(model)
         layers = (Layer(model.unit, model.weights),)
         return build(model, layers, layer, batch_first=False)
     for kind, unit in MODULES.items():
@@ -153,9 +236,7 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
             return build(model, module_layers(model, unit), layer, batch_first=model.batch_first)
     for cell, unit in CELLS.items():
         if isinstance(model, cell):
-            name = f"rnn_{model.nonlinearity}" if isinstance(model, nn.RNNCell) else unit
-            ih, hh, bias_ih, bias_hh = (getattr(model, part) for part in PARTS)
-            one = Layer(UNITS[name], stacked(ih, hh, bias_ih, bias_hh))
+            one = Layer(UNITS[unit_name(model, unit)], read_weights(model, ""))
             return build(model, (one,), layer, batch_first=False)
     if callable(getattr(model, "init_state", None)) and callable(getattr(model, "step", None)):
         return read_object(model, layer)
@@ -166,12 +247,20 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
     raise expected("model", SUPPORTED, type(model).__name__)
 
 
+def read_layer(layer: Any) -> int:
+    """An int, Python's or numpy's."""
+    if not is_int(layer):
+        raise expected("layer", "an int", shown(layer))
+    return operator.index(layer)
+
+
 def build(model: nn.Module, layers: tuple[Layer, ...], layer: int, batch_first: bool) -> Network:
     if not -len(layers) <= layer < len(layers):
-        raise expected("layer", f"an index into {len(layers)} layer(s)", layer)
+        raise expected("layer", f"an index into {len(layers)} layer(s)", shown(layer))
+    size = getattr(model, "input_size", None)
     for index, each in enumerate(layers):
         w = each.weights
-        for name, value in (("weight_ih", w.ih), ("weight_hh", w.hh), ("bias_ih", w.bias_ih)):
+        for name, value in zip(PARTS, (w.ih, w.hh, w.bias_ih, w.bias_hh), strict=True):
             if value.dtype not in (torch.float32, torch.float64):
                 raise expected("model", "float32 or float64 weights", f"{value.dtype}: call .float() on it")
             if value.dtype != layers[0].weights.ih.dtype:
@@ -180,19 +269,28 @@ def build(model: nn.Module, layers: tuple[Layer, ...], layer: int, batch_first: 
                 raise expected("model", "weights with values", "weights on the meta device")
             if not bool(torch.isfinite(value).all()):
                 raise expected("model", "finite weights", f"NaN or Inf in {name} of layer {index}")
-        if not bool(torch.isfinite(w.hh).all() and torch.isfinite(w.bias_hh).all()):
-            raise expected("model", "finite weights", f"NaN or Inf in layer {index}")
-        check_shapes(each, index)
+        check_shapes(each, index, size, getattr(model, "hidden_size", None))
+        size = w.hidden_size
     measured = layers[: range(len(layers))[layer] + 1]
     return Network(measured, layers, batch_first, type(model).__name__)
 
 
-def check_shapes(layer: Layer, index: int) -> None:
-    """Catches weights that were replaced by others of a wrong shape."""
+def check_shapes(layer: Layer, index: int, size: int | None, hidden: int | None) -> None:
+    """Catches weights that were replaced by others of a wrong shape.
+
+    Args:
+        layer: the layer.
+        index: which it is.
+        size: features that the module or the layer below gives it; None takes the weights' word.
+        hidden: its units; None takes the weights' word.
+    """
     w, gates = layer.weights, layer.unit.gates
-    hidden = w.hidden_size
+    for name, value in (("weight_ih", w.ih), ("weight_hh", w.hh)):
+        if value.dim() != 2:
+            raise expected("model", f"{name} of layer {index} of rank 2", f"shape {tuple(value.shape)}")
+    hidden = w.hidden_size if hidden is None else hidden
     for name, value, shape in (
-        ("weight_ih", w.ih, (gates * hidden, w.input_size)),
+        ("weight_ih", w.ih, (gates * hidden, w.input_size if size is None else size)),
         ("weight_hh", w.hh, (gates * hidden, hidden)),
         ("bias_ih", w.bias_ih, (gates * hidden,)),
         ("bias_hh", w.bias_hh, (gates * hidden,)),
@@ -202,21 +300,40 @@ def check_shapes(layer: Layer, index: int) -> None:
 
 
 def stacked(ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias_hh: Tensor | None) -> Weights:
-    zero = hh.new_zeros(hh.shape[0])
+    zero = hh.new_zeros(hh.shape[:1])
     bias_ih = zero if bias_ih is None else bias_ih
     bias_hh = zero if bias_hh is None else bias_hh
     return Weights(ih.detach(), hh.detach(), bias_ih.detach(), bias_hh.detach())
 
 
 def module_layers(model: nn.RNNBase, unit: str) -> tuple[Layer, ...]:
-    name = f"rnn_{model.nonlinearity}" if unit == "rnn" else unit
-    layers = []
-    for index in range(model.num_layers):
-        ih, hh, bias_ih, bias_hh = (getattr(model, f"{part}_l{index}", None) for part in PARTS)
-        assert ih is not None
-        assert hh is not None
-        layers.append(Layer(UNITS[name], stacked(ih, hh, bias_ih, bias_hh)))
-    return tuple(layers)
+    kind = UNITS[unit_name(model, unit)]
+    return tuple(Layer(kind, read_weights(model, f"_l{index}")) for index in range(model.num_layers))
+
+
+def unit_name(model: nn.RNNBase | nn.RNNCellBase, unit: str) -> str:
+    if unit != "rnn":
+        return unit
+    if model.nonlinearity not in ("tanh", "relu"):
+        raise expected("model", "an RNN with nonlinearity 'tanh' or 'relu'", repr(model.nonlinearity))
+    return f"rnn_{model.nonlinearity}"
+
+
+def read_weights(model: nn.RNNBase | nn.RNNCellBase, suffix: str) -> Weights:
+    found: list[Any] = []
+    for part in PARTS:
+        value = getattr(model, part + suffix, None)
+        if value is None and (model.bias or part.startswith("weight")):
+            raise expected("model", f"a {type(model).__name__} with {part + suffix}", "one without it")
+        found.append(value)
+    return stacked(*found)
+
+
+def check_echo(model: EchoState) -> None:
+    """Catches a leak or an activation that was changed into another that there is not."""
+    if model.activation not in BY_ACTIVATION or not 0 < model.leak <= 1:
+        wanted = f"an EchoState with a leak in (0, 1] and activation {' or '.join(map(repr, BY_ACTIVATION))}"
+        raise expected("model", wanted, f"leak={model.leak}, activation={model.activation!r}")
 
 
 def refuse_options(model: nn.RNNBase) -> None:
@@ -230,19 +347,15 @@ def refuse_options(model: nn.RNNBase) -> None:
 def read_object(model: Any, layer: int) -> ObjectNetwork:
     if layer not in (-1, 0):
         raise expected("layer", "-1: an object with step() is measured at what step returns", layer)
-    try:
-        with torch.no_grad():
-            state = list(leaves(model.init_state(1)))
-    except RnnMemError:
-        raise
-    except Exception as error:
-        raise expected(
-            "model", "init_state(batch) to return a state", f"{type(error).__name__}: {error}"
-        ) from error
+    checked = CheckedObject(model)
+    with torch.no_grad():
+        state = list(leaves(checked.init_state(1)))
     tensors = [*model.parameters(), *model.buffers(), *state] if isinstance(model, nn.Module) else state
     if not tensors:
         raise expected("model", "init_state(batch) to return tensors", "none")
     for tensor in tensors:
+        if tensor.is_meta:
+            raise expected("model", "weights and an initial state with values", "some on the meta device")
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
             raise expected("model", "finite weights and initial state", "NaN or Inf")
     real = [
@@ -250,7 +363,7 @@ def read_object(model: Any, layer: int) -> ObjectNetwork:
     ]
     if not real or real[0] not in (torch.float32, torch.float64):
         raise expected("model", "a float32 or float64 state", real[0] if real else "integers")
-    return ObjectNetwork(model, real[0], tensors[0].device, type(model).__name__)
+    return ObjectNetwork(checked, real[0], tensors[0].device, type(model).__name__)
 
 
 def whole_module(model: nn.Module) -> RnnMemError:

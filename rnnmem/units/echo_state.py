@@ -81,7 +81,7 @@ class EchoState(nn.Module):
     @property
     def weights(self) -> Weights:
         """The weights as every backend takes them."""
-        zero = self.weight_hh.new_zeros(self.weight_hh.shape[0])
+        zero = self.weight_hh.new_zeros(self.weight_hh.shape[:1])
         bias = zero if self.bias is None else self.bias
         return Weights(self.weight_ih, self.weight_hh, bias, zero, self.leak)
 
@@ -121,6 +121,8 @@ def check_weights(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None) -> 
         if value.dtype != weight_ih.dtype or value.device != weight_ih.device:
             wanted = f"{weight_ih.dtype} on {weight_ih.device} like weight_ih"
             raise expected(name, wanted, f"{value.dtype} on {value.device}")
+        if value.is_meta or value.layout != torch.strided:
+            raise expected(name, "a dense tensor with values", f"a {value.layout} one on {value.device}")
         if not bool(torch.isfinite(value).all()):
             raise expected(name, "finite numbers", "NaN or Inf")
     hidden = weight_ih.shape[0]

@@ -226,6 +226,9 @@ def read_streams(
 def check_inputs(network: Network | ObjectNetwork, inputs: Tensor) -> None:
     if not isinstance(inputs, Tensor):
         raise expected("inputs", "a Tensor", type(inputs).__name__)
+    if inputs.layout != torch.strided or inputs.is_nested:
+        what = "a nested one" if inputs.is_nested else inputs.layout
+        raise expected("inputs", "a dense Tensor", what)
     layout = "(B, T, I)" if network.batch_first else "(T, B, I)"
     if inputs.is_floating_point():
         if inputs.dim() != 3:
@@ -253,6 +256,8 @@ def read_lengths(lengths: Tensor | None, inputs: Tensor) -> Tensor | None:
     if lengths.dtype not in (torch.int64, torch.int32) or tuple(lengths.shape) != (batch,):
         what = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
         raise expected("lengths", f"an int64 Tensor ({batch},)", what)
+    if lengths.is_meta:
+        raise expected("lengths", "a Tensor with values", "one on the meta device")
     if int(lengths.min()) < 0 or int(lengths.max()) > steps:
         what = f"{int(lengths.min())} ... {int(lengths.max())}"
         raise expected("lengths", f"numbers of steps in 0 ... {steps}", what)
@@ -267,6 +272,8 @@ def read_reset(reset: Tensor | None, inputs: Tensor) -> Tensor | None:
         raise expected("reset", f"a bool Tensor {shape}", type(reset).__name__)
     if reset.dtype != torch.bool or tuple(reset.shape) != shape:
         raise expected("reset", f"a bool Tensor {shape}", f"{reset.dtype} of shape {tuple(reset.shape)}")
+    if reset.is_meta:
+        raise expected("reset", "a Tensor with values", "one on the meta device")
     return reset.to(inputs.device) if bool(reset.any()) else None
 
 

@@ -127,6 +127,8 @@ def check_tensor(name: str, value: Tensor, network: Network | ObjectNetwork) -> 
         raise expected(name, f"{network.dtype} like the model", value.dtype)
     if value.device != network.device:
         raise expected(name, f"device {network.device} like the model", value.device)
+    if value.layout != torch.strided or value.is_nested:
+        raise expected(name, "a dense Tensor", "a nested one" if value.is_nested else value.layout)
 
 
 def check_values(name: str, value: Tensor) -> None:

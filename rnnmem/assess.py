@@ -285,9 +285,11 @@ class Assessment:
             return report
         return replace(report, controls=self.controls(runner, fitted.maps, report.own_horizon, show))
 
-    def measure(self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None) -> Measurement:
+    def measure(
+        self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None, curves_only: bool = False
+    ) -> Measurement:
         """Measures the other part; the state is carried across where it is later in time."""
-        measurement = Measurement(fitted.maps)
+        measurement = Measurement(fitted.maps, curves_only)
         if not self.by_stream:
             measurement.state, measurement.carry = fitted.state, fitted.carry
         measurement.feed(runner, self.session.space, self.measured, flops, True, advance)
@@ -332,7 +334,7 @@ class Assessment:
         runner, size = WindowRunner(window), window * self.session.space.dimension
         options = replace(self.options, innovation_order=0)
         fitted = fit_maps(runner, self.session.space, self.fitting, size, size, options, self.settings)
-        return self.summary(self.measure(runner, fitted, size)).retention
+        return self.summary(self.measure(runner, fitted, size, curves_only=True)).retention
 
 
 @contextmanager

@@ -166,8 +166,7 @@ def too_few(data: Streams, rows: Rows, by_stream: bool) -> Exception:
 
 def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> list[Tensor]:
     """Each map's targets [T, B, d]: the tokens by lag, then their innovations where they differ."""
-    kinds = innovations.targets(chunk.vectors) if innovations.order else chunk.vectors.unsqueeze(0)
-    return slices(kinds, chunk.steps, innovations, lags)
+    return slices(innovations.targets(chunk.vectors), chunk.steps, innovations, lags)
 
 
 def slices(kinds: Tensor, steps: int, innovations: Innovations, lags: Tensor) -> list[Tensor]:
@@ -216,19 +215,17 @@ def finish(
     means, counts = moments.target_mean(), moments.counts()[:count]
     size = torch.tensor([systems[band].effective_size for band in rows.band], dtype=torch.float64)
     cost = Cost(segments, systems, rows, innovations, lags, size.tolist(), counts.tolist())
-    fits = []
-    for own in (False, True):
-        part = slice(count, None) if own and innovations.order else slice(0, count)
-        fits.append(cost.curve_fit(weight[part], bias[part], means[part], own))
+    raw = cost.curve_fit(weight[:count], bias[:count], means[:count], own=False)
+    own = cost.curve_fit(weight[count:], bias[count:], means[count:], own=True) if innovations.order else raw
     null_weight, null_bias = null.fit(systems[0], space.dimension)
     axes = directions(space.dimension, options.seed).to(weight.device)
-    check_rows(lags, fits, size, notes)
+    check_rows(lags, [raw, own], size, notes)
     band, entropy = token_bands(frequency) if frequency is not None else (None, None)
     spectra = torch.stack([spectrum(p.innovation) for p in innovations.predictors])
     return RecallMaps(
         lags=lags,
-        raw=fits[0],
-        own=fits[1],
+        raw=raw,
+        own=own,
         rows=counts,
         effective_size=size,
         rank=systems[0].rank,
@@ -305,9 +302,7 @@ class Cost:
         self.segments, self.rows, self.innovations, self.lags = segments, rows, innovations, lags
         self.size, self.counts = size, counts
         self.longest_time = 1.0
-        self.kinds = [
-            innovations.targets(s.vectors) if innovations.order else s.vectors.unsqueeze(0) for s in segments
-        ]
+        self.kinds = [innovations.targets(s.vectors) for s in segments]
         self.states = [self.state_autocorrelation(systems[band], band) for band in range(len(systems))]
 
     def masks(self, lag_index: int) -> list[Tensor]:

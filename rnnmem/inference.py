@@ -36,10 +36,10 @@ KEPT_FLOATS = 2**20
 
 
 def sampled_lags(lags: Tensor, own_horizon: int | None) -> list[int]:
-    """Indices of the lags to sample: all up to 8, else 8 in even ratios from the first to the last that matters.
+    """Indices of the lags to sample: all up to 8, else 8 in even ratios up to the last that matters.
 
-    Beyond the last significant own retention there is nothing to control, so the samples end one lag after it;
-    they go on to the end of the grid only as far as 8 lags need it.
+    Beyond the last significant own retention there is nothing to control, so the samples end one lag after
+    it; they go on towards the end of the grid only as far as 8 lags need it.
 
     Args:
         lags: the grid [K].

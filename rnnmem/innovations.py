@@ -11,9 +11,10 @@ Source: this project (DESIGN of own retention); innovations as in time-series an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnmem.chunks import Chunk
 from rnnmem.ridge import RidgeSystem
@@ -59,17 +60,25 @@ class Innovations:
     def targets(self, vectors: Tensor) -> Tensor:
         """All kinds of target [p + 1, N, B, d] from vectors [N, B, d].
 
-        Kind m at position s is e_s less its prediction from e_{s+1}, ..., e_{s+m}; the last m positions of
-        kind m have no newer tokens yet and hold e_s; no lag reads them.
+        Kind m at position s is e_s less its prediction from e_{s+1}, ..., e_{s+m}; at the last m positions,
+        where newer tokens are missing, it means nothing and no lag reads it.
         """
-        kinds = vectors.expand(len(self.predictors), *vectors.shape).clone()
-        for m, predictor in enumerate(self.predictors):
-            positions = len(vectors) - m
-            if m and positions > 0:
-                newer = torch.cat([vectors[i : i + positions] for i in range(1, m + 1)], dim=-1).double()
-                # In float64 the rounding of a product cannot depend on how many rows it is taken of.
-                kinds[m, :positions] -= (newer @ predictor.weight.T + predictor.bias).to(vectors)
-        return kinds
+        if not self.order:
+            return vectors.unsqueeze(0)
+        newer = [nn.functional.pad(vectors[i:], (0, 0, 0, 0, 0, i)) for i in range(1, self.order + 1)]
+        # In float64 the rounding of a product cannot depend on how many rows it is taken of.
+        window = torch.cat([part[: len(vectors)] for part in newer], dim=-1).double()
+        predicted = (window @ self.stacked_weight.T).unflatten(-1, (self.order, -1)).movedim(-2, 0)
+        bias = torch.stack([predictor.bias for predictor in self.predictors[1:]])
+        predicted = (predicted + bias[:, None, None]).to(vectors)
+        return torch.cat((vectors.unsqueeze(0), vectors - predicted))
+
+    @cached_property
+    def stacked_weight(self) -> Tensor:
+        """The weights of orders 1 ... p [p*d, p*d], zero for the tokens that an order does not read."""
+        width = self.predictors[-1].weight.shape[1]
+        rows = [nn.functional.pad(p.weight, (0, width - p.weight.shape[1])) for p in self.predictors[1:]]
+        return torch.cat(rows)
 
 
 class InnovationMoments:

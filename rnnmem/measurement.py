@@ -17,6 +17,7 @@ from rnnmem.semantics import SemanticSpace
 from rnnmem.tally import Plan, Tally
 
 WIDE = 32
+NEVER = 2**62
 
 
 class Measurement:
@@ -24,13 +25,15 @@ class Measurement:
 
     Attributes:
         maps: the frozen maps.
+        curves_only: whether bits and hull coverage are left out (NaN).
         tally: the sums, or None before the first chunk.
         carry: history and ages of the streams, or None before their start.
         state: the network's state, or None before the streams' start.
     """
 
-    def __init__(self, maps: RecallMaps) -> None:
+    def __init__(self, maps: RecallMaps, curves_only: bool = False) -> None:
         self.maps = maps
+        self.curves_only = curves_only
         self.rows = Rows(maps.lags, maps.settings["split"], maps.settings["washout"])
         self.plan = Plan(maps, self.rows.min_age)
         self.tally: Tally | None = None
@@ -66,11 +69,11 @@ class Measurement:
                 if not count:
                     _, held = runner.store(chunk, held)
                 else:
-                    targets = self.targets(chunk.vectors)
+                    targets = self.maps.innovations.targets(chunk.vectors)
                     projection = self.projection(readers, targets, chunk.age, chunk.step)
                     projected, held = runner.project(chunk, held, projection)
                     self.tally.add(chunk, projected, targets, self.maps, self.plan, self.moment_every)
-                    self.tally.add_coordinates(chunk, projected, self.maps, self.plan, EVERY)
+                    self.tally.add_coordinates(chunk, projected, self.maps, self.plan, self.coordinates_every)
                 if progress is not None:
                     progress(chunk.age.numel())
             states.append(held)
@@ -80,12 +83,14 @@ class Measurement:
     @property
     def moment_every(self) -> int:
         """Second moments are of every step up to 32 dimensions, of every fourth above."""
+        if self.curves_only:
+            return NEVER
         return 1 if self.maps.dimension <= WIDE else 4
 
-    def targets(self, vectors: Tensor) -> Tensor:
-        """All kinds of target [N, M + T, B, d]."""
-        innovations = self.maps.innovations
-        return innovations.targets(vectors) if innovations.order else vectors.unsqueeze(0)
+    @property
+    def coordinates_every(self) -> int:
+        """Coordinates along the directions are of every fourth step."""
+        return NEVER if self.curves_only else EVERY
 
     def projection(
         self, readers: tuple[Tensor, Tensor, Tensor], targets: Tensor, age: Tensor, step: int
@@ -105,7 +110,7 @@ class Measurement:
             moment_every=self.moment_every,
             directions=directions,
             coordinate_maps=plan.lags + 1,
-            coordinate_every=EVERY,
+            coordinate_every=self.coordinates_every,
         )
 
     def readers(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -155,7 +155,10 @@ class Tally:
         """Adds the targets' second moments about their fit means."""
         times = torch.arange(chunk.step, chunk.step + chunk.steps, device=mask.device)
         taken = mask & (times % every == 0).view(-1, 1, 1)
-        self.moment_rows += taken.sum(dim=(0, 1)).cpu()
+        counts = taken.sum(dim=(0, 1)).cpu()
+        if not bool(counts.any()):
+            return
+        self.moment_rows += counts
         means = plan.means(maps).to(kinds.device)
         for index, (kind, lag) in enumerate(plan.pairs):
             start = chunk.history - lag
@@ -171,6 +174,8 @@ class Tally:
         """Adds recalled and expressed points, read along the directions, to their histograms."""
         times = torch.arange(chunk.step, chunk.step + chunk.steps)
         taken = (times % every == 0).nonzero().flatten().to(chunk.age.device)
+        if not len(taken):
+            return
         age = chunk.age[taken]
         axes = maps.directions.to(chunk.vectors)
         expressed = chunk.vectors @ axes.T

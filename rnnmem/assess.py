@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions, Fitted, fit_maps
-from rnnmem.indicators.memory_horizon import no_control
 from rnnmem.inference import InferenceControl, Part, sampled_lags
 from rnnmem.innovations import allowed_order
 from rnnmem.measurement import Measurement
@@ -100,7 +100,7 @@ def assess(
         RnnMemError: bad input, in one line that names the argument, what was expected and what came.
 
     Source:
-        DESIGN, this project's reconstruction of "Assessing the Memory Ability of Recurrent Neural Networks"
+        docs/definitions.md, a reconstruction of "Assessing the Memory Ability of Recurrent Neural Networks"
         (ECAI 2020), whose formulas were not available to it.
 
     Example:
@@ -283,7 +283,18 @@ class Assessment:
         report = self.summary(measurement)
         if not fitted.maps.has_own:
             return report
-        return replace(report, controls=self.controls(runner, fitted.maps, report.own_horizon, show))
+        window = self.window(fitted.maps)
+        controls = {
+            "memoryless": self.token_control(1),
+            "window": self.token_control(window),
+            **self.inference_control(runner, fitted.maps, report.own_horizon, show),
+        }
+        return replace(report, controls=controls, settings={**report.settings, "window": window})
+
+    def window(self, maps: RecallMaps) -> int:
+        """Tokens of the window control: p, after lowering, and no more than the lags reach."""
+        order = allowed_order(self.options.innovation_order, maps.dimension, int(maps.rows[0]))
+        return min(max(order, 1), int(maps.lags[-1]) + 1)
 
     def measure(
         self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None, curves_only: bool = False
@@ -300,13 +311,11 @@ class Assessment:
         described, backend = self.session.network.describe(), self.session.backend
         return summarise(measurement.tally, measurement.maps, described, backend, "highest")
 
-    def controls(
+    def inference_control(
         self, runner: Runner, maps: RecallMaps, own_horizon: int | None, show: bool
     ) -> dict[str, Tensor | None]:
-        """The three controls, by lag."""
+        """The inference control and its standard error, by lag; NaN where it is not sampled."""
         lags = maps.lags
-        order = allowed_order(self.options.innovation_order, maps.dimension, int(maps.rows[0]))
-        window = min(max(order, 1), int(lags[-1]) + 1)
         chosen = sampled_lags(lags, own_horizon)
         control = InferenceControl(
             runner,
@@ -320,14 +329,10 @@ class Assessment:
         total = control.cost([self.fit_part, self.measured_part], maps.features)
         with progress_bar(show, total, "inference control") as control.progress:
             values, errors = control.run(self.fit_part, self.measured_part, maps.features)
-        inference, inference_se = no_control(lags), no_control(lags)
+        inference = torch.full((len(lags),), float("nan"), dtype=torch.float64)
+        inference_se = inference.clone()
         inference[chosen], inference_se[chosen] = values, errors
-        return {
-            "memoryless": self.token_control(1),
-            "window": self.token_control(window),
-            "inference": inference,
-            "inference_se": inference_se,
-        }
+        return {"inference": inference, "inference_se": inference_se}
 
     def token_control(self, window: int) -> Tensor:
         """Retention [K] of the last `window` tokens."""

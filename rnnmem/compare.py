@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnnmem.assess import assess
 from rnnmem.errors import expected
+from rnnmem.network import read_network
 from rnnmem.options import read_choice
 from rnnmem.report import MemoryReport
 from rnnmem.units import UNITS
@@ -144,6 +145,8 @@ def compare(
     if assess_options.get("semantics") is None and differ([e for es in embeddings.values() for e in es]):
         what = "None, with embeddings that differ: distances would lie in different spaces"
         raise expected("semantics", "a table (V, d) common to all networks", what)
+    if match is not None:
+        check_match(match, named, embeddings, heads)
     reports: dict[str, dict[str, list[MemoryReport]]] = {}
     for name, seeds in named.items():
         reports[name] = {state: [] for state in wanted}
@@ -156,8 +159,6 @@ def compare(
                     report = assess(model, inputs, embedding=table, state=state, **assess_options)
                     report = with_parameters(report, table, last)
                 reports[name][state].append(report)
-        if match is not None:
-            check_match(match, reports, wanted[0])
     return Comparison(reports, match, flags, comparison_warnings(named))
 
 
@@ -229,21 +230,32 @@ def carries_output_only(report: MemoryReport) -> bool:
 
 def with_parameters(report: MemoryReport, embedding: Any, head: Any) -> MemoryReport:
     """The report with embedding and head counted among the parameters."""
-    extra: dict[int, int] = {}
-    for part in (embedding, head):
-        tensors = part.parameters() if isinstance(part, nn.Module) else [part]
-        extra.update({t.data_ptr(): t.numel() for t in tensors if isinstance(t, Tensor)})
     own = report.model["parameters"]
-    total = None if own is None else own + sum(extra.values())
+    total = None if own is None else own + shared_parameters(embedding, head)
     return replace(report, model={**report.model, "recurrent_parameters": own, "parameters": total})
 
 
-def check_match(match: str, reports: dict[str, dict[str, list[MemoryReport]]], state: str) -> None:
+def shared_parameters(embedding: Any, head: Any) -> int:
+    """Parameters of embedding and head, those that they share once."""
+    found: dict[int, int] = {}
+    for part in (embedding, head):
+        tensors = part.parameters() if isinstance(part, nn.Module) else [part]
+        found.update({t.data_ptr(): t.numel() for t in tensors if isinstance(t, Tensor)})
+    return sum(found.values())
+
+
+def check_match(
+    match: str, named: dict[str, list[Any]], embeddings: dict[str, list[Any]], heads: dict[str, list[Any]]
+) -> None:
     """Refuses networks that are not equal in what was declared."""
-    sizes = {name: by_state[state][0].model[SIZES[match]] for name, by_state in reports.items()}
-    if any(size is None for size in sizes.values()) or max(sizes.values()) > (1 + MATCHED) * min(
-        sizes.values()
-    ):
+    sizes = {}
+    for name, seeds in named.items():
+        size = read_network(seeds[0]).describe()[SIZES[match]]
+        if match == "parameters" and size is not None:
+            size += shared_parameters(embeddings[name][0], heads[name][0])
+        sizes[name] = size
+    known = [size for size in sizes.values() if size is not None]
+    if len(known) < len(sizes) or max(known) > (1 + MATCHED) * min(known):
         raise expected("match", f"networks equal in {match} to {MATCHED:.0%}", sizes)
 
 

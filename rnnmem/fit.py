@@ -23,12 +23,11 @@ from rnnmem.chunks import (
     join_carries,
 )
 from rnnmem.errors import expected
+from rnnmem.fit_cost import FitCost
 from rnnmem.hull import NullMoments, directions
 from rnnmem.innovations import InnovationMoments, Innovations, allowed_order
 from rnnmem.moments import Moments, Rows, solve_maps
-from rnnmem.noise import Autocorrelation, Remembered, integrated_time
 from rnnmem.recall import CurveFit, RecallMaps
-from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner, stream_join
 from rnnmem.sample import FitSample, Segment
 from rnnmem.semantics import SemanticSpace
@@ -214,12 +213,12 @@ def finish(
     weight, bias = solve_maps(moments, systems)
     means, counts = moments.target_mean(), moments.counts()[:count]
     size = torch.tensor([systems[band].effective_size for band in rows.band], dtype=torch.float64)
-    cost = Cost(segments, systems, rows, innovations, lags, size.tolist(), counts.tolist())
+    cost = FitCost(segments, systems, rows, innovations, lags, size.tolist(), counts.tolist())
     raw = cost.curve_fit(weight[:count], bias[:count], means[:count], own=False)
     own = cost.curve_fit(weight[count:], bias[count:], means[count:], own=True) if innovations.order else raw
     null_weight, null_bias = null.fit(systems[0], space.dimension)
     axes = directions(space.dimension, options.seed).to(weight.device)
-    check_rows(lags, [raw, own], size, notes)
+    check_rows(lags, raw, own, size, notes)
     band, entropy = token_bands(frequency) if frequency is not None else (None, None)
     spectra = torch.stack([spectrum(p.innovation) for p in innovations.predictors])
     return RecallMaps(
@@ -243,21 +242,24 @@ def finish(
     )
 
 
-def check_rows(lags: Tensor, fits: list[CurveFit], size: Tensor, notes: list[str]) -> None:
+def check_rows(lags: Tensor, raw: CurveFit, own: CurveFit, size: Tensor, notes: list[str]) -> None:
     """Warns of lags with few effective rows and refuses lag 0 with too few."""
-    effective = torch.minimum(fits[0].effective_rows, fits[1].effective_rows)
-    if float(effective[0]) < FEWEST * float(size[0]):
-        what = f"{float(effective[0]):.0f} of them, for {float(size[0]):.0f} effective units"
+    if int(lags[0]) == 0 and float(raw.effective_rows[0]) < FEWEST * float(size[0]):
+        what = f"{float(raw.effective_rows[0]):.0f} of them, for {float(size[0]):.0f} effective units"
         raise expected("inputs", "more effective rows to fit on (at least 3 for each effective unit)", what)
-    few = [int(lag) for lag, n, h in zip(lags, effective, size, strict=True) if n < FEWEST * h]
-    if few:
-        notes.append(f"lags {few}: fewer than {FEWEST} effective fit rows a unit, so no retention (NaN)")
-    doubtful = [float(n / h) for n, h in zip(effective, size, strict=True) if FEWEST * h <= n < DOUBTFUL * h]
-    if doubtful:
-        notes.append(
-            f"only {min(doubtful):.1f} effective fit rows for each effective unit (fewer than {DOUBTFUL}): "
-            "the correction for the fit is large; use a longer sequence"
-        )
+    for name, fit in (("retention", raw), ("own retention", own)):
+        share = fit.effective_rows / size.clamp(min=1e-300)
+        few = lags[share < FEWEST].tolist()
+        if few:
+            notes.append(f"lags {few}: fewer than {FEWEST} effective fit rows a unit, so no {name} (NaN)")
+        doubtful = share[(share >= FEWEST) & (share < DOUBTFUL)]
+        if len(doubtful):
+            notes.append(
+                f"{name}: only {float(doubtful.min()):.1f} effective fit rows for each effective unit "
+                f"(fewer than {DOUBTFUL}): the correction for the fit is large; use a longer sequence"
+            )
+        if raw is own:
+            break
 
 
 def spectrum(covariance: Tensor) -> Tensor:
@@ -284,103 +286,3 @@ def expressed_ranges(segments: list[Segment], axes: Tensor) -> Tensor:
     low, high = points.min(dim=0).values, points.max(dim=0).values
     margin = 0.1 * (high - low).clamp(min=1e-12)
     return torch.stack((low - margin, high + margin), dim=1)
-
-
-class Cost:
-    """What the fit cost, from the last fit rows: effective rows, map errors, how long losses are alike."""
-
-    def __init__(
-        self,
-        segments: list[Segment],
-        systems: list[RidgeSystem],
-        rows: Rows,
-        innovations: Innovations,
-        lags: Tensor,
-        size: list[float],
-        counts: list[float],
-    ) -> None:
-        self.segments, self.rows, self.innovations, self.lags = segments, rows, innovations, lags
-        self.size, self.counts = size, counts
-        self.longest_time = 1.0
-        self.kinds = [innovations.targets(s.vectors) for s in segments]
-        self.states = [self.state_autocorrelation(systems[band], band) for band in range(len(systems))]
-
-    def masks(self, lag_index: int) -> list[Tensor]:
-        return [s.age >= int(self.rows.min_age[lag_index]) for s in self.segments]
-
-    def state_autocorrelation(self, system: RidgeSystem, band: int) -> Remembered:
-        """Of the fully whitened state."""
-        whiten, masks, white = system.whitening, self.masks(self.rows.band.index(band)), []
-        for segment, mask in zip(self.segments, masks, strict=True):
-            features = segment.features
-            centred = features - system.mean.to(features)
-            white.append((centred @ whiten.T.to(features)).masked_fill(~mask.unsqueeze(-1), 0))
-        return Remembered(Autocorrelation(white, masks))
-
-    def curve_fit(self, weight: Tensor, bias: Tensor, means: Tensor, own: bool) -> CurveFit:
-        """The fit of one curve with its costs."""
-        effective, variance, predictor = [], [], []
-        for index, lag in enumerate(self.lags.tolist()):
-            kind = self.innovations.order_of(lag) if own else 0
-            masks = self.masks(index)
-            recalled, residuals = self.residuals(weight[index], bias[index], kind, lag, masks)
-            state = self.states[self.rows.band[index]]
-            time = integrated_time(Autocorrelation(residuals, masks), state)
-            rows = self.counts[index] / max(0.5, time)
-            spread = effective_dimension(residuals, masks)
-            effective.append(rows)
-            variance.append(2 * self.size[index] / max(rows**2 * spread, 1e-300))
-            self.longest_time = max(self.longest_time, loss_time(residuals, masks))
-            predictor.append(self.predictor_variance(recalled, kind, lag, masks) if own and kind else 0.0)
-        values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance, predictor))
-        return CurveFit(weight, bias, means, *values)
-
-    def residuals(
-        self, weight: Tensor, bias: Tensor, kind: int, lag: int, masks: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Recalled points and residuals [n, B, d] by segment, rows that do not count zeroed."""
-        recalled, residuals = [], []
-        for segment, kinds, mask in zip(self.segments, self.kinds, masks, strict=True):
-            start = segment.history - lag
-            point = segment.features @ weight.T.to(segment.features) + bias.to(segment.features)
-            left = point - kinds[kind, start : start + len(segment.age)]
-            recalled.append(point)
-            residuals.append(left.masked_fill(~mask.unsqueeze(-1), 0))
-        return recalled, residuals
-
-    def predictor_variance(self, recalled: list[Tensor], kind: int, lag: int, masks: list[Tensor]) -> float:
-        """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the fitted predictor adds to own retention."""
-        predictor = self.innovations.predictors[kind]
-        newer, points = [], []
-        for segment, point, mask in zip(self.segments, recalled, masks, strict=True):
-            steps, start = len(segment.age), segment.history - lag
-            near = [segment.vectors[start + i : start + i + steps][mask] for i in range(1, kind + 1)]
-            newer.append(torch.cat(near, dim=1))
-            points.append(point[mask])
-        tokens, shown = torch.cat(newer), torch.cat(points)
-        if len(tokens) < 2:
-            return 0.0
-        shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
-        inverse = torch.linalg.pinv(predictor.newer, hermitian=True)
-        total = predictor.innovation.trace()
-        spread = (predictor.innovation @ shared @ inverse @ shared.T).trace()
-        return float(4 * spread / (predictor.rows * total**2).clamp(min=1e-300))
-
-
-def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:
-    """(tr C)^2 / tr C^2 of the residuals' covariance."""
-    rows = torch.cat([r[m] for r, m in zip(residuals, masks, strict=True)])
-    if len(rows) < 2:
-        return 1.0
-    rows = rows - rows.mean(dim=0)
-    covariance = (rows.T @ rows).double() / len(rows)
-    return float((covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-300)).clamp(min=1.0))
-
-
-def loss_time(residuals: list[Tensor], masks: list[Tensor]) -> float:
-    """Integrated autocorrelation time of the row losses, in steps."""
-    losses = [r.square().sum(dim=-1) for r in residuals]
-    total = sum(float(loss.sum(dtype=torch.float64)) for loss in losses)
-    mean = total / max(1, sum(int(mask.sum()) for mask in masks))
-    centred = [(x - mean).masked_fill(~m, 0).unsqueeze(-1) for x, m in zip(losses, masks, strict=True)]
-    return integrated_time(Autocorrelation(centred, masks))

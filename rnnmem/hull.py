@@ -49,6 +49,8 @@ class NullMoments:
         else:
             span = max(1, self.data.steps - self.first_age)
             away = self.first_age + (times - self.first_age + span // 2).remainder(span)
+            if self.data.lengths is not None:
+                counts = counts & (away[:, None].to(counts.device) < self.data.lengths[columns])
             block = self.data.streams(chunk.stream, chunk.stream + batch)
             inputs = block.inputs[away]
             aligned = None if block.aligned is None else block.aligned[away]

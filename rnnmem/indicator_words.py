@@ -174,6 +174,8 @@ def capacity_note(report: MemoryReport) -> str:
         return NO_LAG_0
     ceiling = report.own_capacity_ceiling
     notes = [] if ceiling is None else [f"own capacity could be {number(ceiling, 2)} at most (its ceiling)"]
+    if ceiling is not None and int(report.settings["innovation_order"]) < int(report.lags[-1]):
+        notes[0] += ", unless tokens further apart than the innovation order predict each other"
     if not report.own.judged:
         notes.append(f"no standard error: {plural(report.blocks, 'block')}, 16 are needed")
     return "; ".join(notes)

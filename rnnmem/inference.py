@@ -6,7 +6,7 @@ kind that an affine prediction cannot take out.
 
 One run over the longest sampled lag serves all of them: the state after tau tokens is the sample of lag tau.
 
-Source: DESIGN (this project).
+Source: this project (docs/definitions.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from rnnmem.chunks import Chunk, Streams
-from rnnmem.fit import FEWEST, effective_dimension
+from rnnmem.fit import FEWEST
+from rnnmem.fit_cost import effective_dimension
 from rnnmem.indicators.curve import measure_curve
 from rnnmem.innovations import Innovations
 from rnnmem.noise import Autocorrelation, Remembered, integrated_time
@@ -194,10 +195,11 @@ class InferenceControl:
         maps = self.fit(fit, rows)
         sums = [torch.zeros(BLOCKS, 3, dtype=torch.float64) for _ in self.lags]
         windows = self.windows(measured, rows)
-        total, done = len(windows.start), 0
+        total, done = windows.start.numel(), 0
         for batch in self.batches(windows):
-            block = (done + torch.arange(len(batch.start))) * BLOCKS // total
-            done += len(batch.start)
+            # In the order of time (of streams) and, where starts are few, of the streams within.
+            block = (done + torch.arange(batch.start.numel())) * BLOCKS // total
+            done += batch.start.numel()
             targets = self.innovation(batch)
             for index, values in enumerate(self.features(batch)):
                 fitted = maps[index]
@@ -205,8 +207,9 @@ class InferenceControl:
                 left = values.double() @ fitted.weight.T + fitted.bias - targets[index].double()
                 distance = left.square().sum(-1) * mask
                 variance = (targets[index].double() - fitted.mean).square().sum(-1) * mask
-                columns = torch.stack((distance.sum(1), variance.sum(1), mask.sum(1).double()), dim=1)
-                sums[index].index_add_(0, block, columns)
+                columns = torch.stack((distance, variance, mask.double()), dim=-1).flatten(0, 1)
+                belongs = block == torch.arange(BLOCKS).unsqueeze(1)
+                sums[index] += belongs.double() @ columns.cpu()
             self.report(batch)
         return self.score(maps, sums)
 

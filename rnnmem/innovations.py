@@ -5,7 +5,7 @@ beta_tau(t) = e_{t-tau} - (affine prediction from e_{t-tau+1}, ..., e_{t-tau+m})
 One predictor an order m, fitted on the fit rows of lag m by the same ridge as the recall maps; all lags from
 p on share the predictor of order p. It depends on the tokens alone and is the same for every unit.
 
-Source: this project (DESIGN of own retention); innovations as in time-series analysis.
+Source: this project (docs/definitions.md); innovations as in time-series analysis.
 """
 
 from __future__ import annotations

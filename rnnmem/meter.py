@@ -181,6 +181,8 @@ class MemoryMeter:
             torch.equal(self.maps.lags, other.maps.lags)
             and self.maps.weight.shape == other.maps.weight.shape
             and torch.equal(self.maps.weight, other.maps.weight)
+            and torch.equal(self.maps.own_weight, other.maps.own_weight)
+            and self.maps.settings == other.maps.settings
         )
         if not same:
             raise expected("other", "a meter with the same maps", "one with other maps")

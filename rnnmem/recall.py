@@ -1,6 +1,6 @@
 """Recall maps: affine ridge maps from a state back to the tokens that it has seen, and what fitting cost.
 
-Source: the definitions of DESIGN, this project's reconstruction; the correction is the usual degrees-of-
+Source: docs/definitions.md, this project's reconstruction; the correction is the usual degrees-of-
 freedom argument for a ridge fit to autocorrelated rows.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rnnmem.errors import expected
 from rnnmem.innovations import Innovations, Predictor
+from rnnmem.lags import is_int, lag_grid
 
 FORMAT = "rnnmem recall maps 1"
 PREDICTOR_PARTS = ("weight", "bias", "newer", "innovation")
@@ -138,7 +139,7 @@ class RecallMaps:
             Recalled points [K, ..., d] in the dtype of `h`.
 
         Raises:
-            RnnMemError: `h` of a wrong type, dtype or last size.
+            RnnMemError: `h` of a wrong type, dtype or last size, or not finite.
 
         Example:
             >>> import torch, rnnmem
@@ -150,13 +151,28 @@ class RecallMaps:
             raise expected("h", "a float Tensor (..., H)", getattr(h, "dtype", type(h).__name__))
         if h.dim() == 0 or h.shape[-1] != self.features:
             raise expected("h", f"shape (..., {self.features})", tuple(h.shape))
+        if h.is_meta:
+            raise expected("h", "a Tensor with values", "one on the meta device")
+        if not bool(h.isfinite().all()):
+            at = (~h.isfinite().all(dim=-1)).nonzero()
+            where = f" at {tuple(at[0].tolist())} of {tuple(h.shape[:-1])}" if h.dim() > 1 else ""
+            raise expected("h", "finite states", f"NaN or Inf{where}")
+        if not isinstance(own, bool):
+            raise expected("own", "True or False", repr(own))
         fit = self.own if own else self.raw
         weight, bias = fit.weight.to(h), fit.bias.to(h)
         shape = (len(self.lags), *[1] * (h.dim() - 1), self.dimension)
         return torch.einsum("...h,kdh->k...d", h, weight) + bias.view(shape)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the maps as safetensors."""
+        """Writes the maps as safetensors.
+
+        Args:
+            path: where to.
+
+        Raises:
+            RnnMemError: a place that cannot be written to.
+        """
         tensors: dict[str, Tensor] = {}
         scalars: dict[str, Any] = {}
         for item in dataclasses.fields(self):
@@ -174,11 +190,20 @@ class RecallMaps:
             else:
                 scalars[item.name] = value
         metadata = {"format": FORMAT, "scalars": json.dumps(scalars)}
-        save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, path, metadata)
+        try:
+            save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, path, metadata)
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            raise expected("path", "a place that can be written to", f"{path!r}: {error}") from error
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> RecallMaps:
         """Reads maps that `save` wrote.
+
+        Args:
+            path: where from.
+
+        Returns:
+            The maps, as they were.
 
         Raises:
             RnnMemError: a file that is not there, cannot be read, or holds something else.
@@ -188,11 +213,21 @@ class RecallMaps:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, TypeError) as error:
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
             raise expected("path", wanted, f"{str(path)!r}: {error}") from error
         if metadata.get("format") != FORMAT:
             raise expected("path", wanted, f"{str(path)!r} of format {metadata.get('format')!r}")
-        scalars = json.loads(metadata["scalars"])
+        try:
+            maps = RecallMaps.from_parts(json.loads(metadata["scalars"]), tensors)
+            check_maps(maps)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"{str(path)!r} with a part missing or wrong: {error}"
+            raise expected("path", "a whole file of recall maps", what) from error
+        return maps
+
+    @staticmethod
+    def from_parts(scalars: dict[str, Any], tensors: dict[str, Tensor]) -> RecallMaps:
+        """The maps out of what a file holds."""
         predictors = tuple(
             Predictor(**{name: tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS}, rows=rows)
             for m, rows in enumerate(scalars.pop("predictor_rows"))
@@ -204,3 +239,41 @@ class RecallMaps:
         scalars["warnings"] = tuple(scalars["warnings"])
         fields.setdefault("token_band", None)
         return RecallMaps(**{**scalars, **fields}, innovations=Innovations(predictors))
+
+
+def check_maps(maps: RecallMaps) -> None:
+    """Raises ValueError for maps whose parts do not belong together, as a damaged file holds them."""
+    if not torch.equal(lag_grid(maps.lags), maps.lags):
+        raise ValueError("lags")
+    d, features = maps.raw.weight.shape[1:]
+    count, axes, orders = len(maps.lags), len(maps.directions), len(maps.innovations.predictors)
+    shapes: dict[str, tuple[Tensor, tuple[int, ...]]] = {
+        "rows": (maps.rows, (count,)),
+        "effective_size": (maps.effective_size, (count,)),
+        "innovation_spectra": (maps.innovation_spectra, (orders, d)),
+        "null_weight": (maps.null_weight, (d, features)),
+        "null_bias": (maps.null_bias, (d,)),
+        "directions": (maps.directions, (axes, d)),
+        "ranges": (maps.ranges, (axes, 2)),
+    }
+    for name, fit in (("raw", maps.raw), ("own", maps.own)):
+        for part in dataclasses.fields(CurveFit):
+            size = {"weight": (count, d, features), "bias": (count, d), "target_mean": (count, d)}
+            shapes[f"{name}.{part.name}"] = (getattr(fit, part.name), size.get(part.name, (count,)))
+    for m, predictor in enumerate(maps.innovations.predictors):
+        sizes = ((d, m * d), (d,), (m * d, m * d), (d, d))
+        for part_name, size_ in zip(PREDICTOR_PARTS, sizes, strict=True):
+            shapes[f"predictor.{m}.{part_name}"] = (getattr(predictor, part_name), size_)
+    for name, (tensor, shape) in shapes.items():
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)}, not {shape}")
+        if name.endswith(("weight", "bias")) and (
+            tensor.dtype != torch.float64 or not bool(tensor.isfinite().all())
+        ):
+            raise ValueError(f"{name}, which is not finite float64")
+    for name, choices in (("split", ("time", "streams")), ("state", ("output", "full"))):
+        if maps.settings[name] not in choices:
+            raise ValueError(f"settings: {name} {maps.settings[name]!r}")
+    for name in ("washout", "seed", "layer", "features"):
+        if not is_int(maps.settings[name]):
+            raise ValueError(f"settings: {name} {maps.settings[name]!r}")

@@ -110,7 +110,9 @@ def summarise(
         else by_token_class(class_d, class_v, class_n, factor, maps.lags),
         own_capacity_ceiling=own_capacity_ceiling(
             maps.innovations, maps.innovation_spectra, maps.rank, int(maps.lags[-1])
-        ),
+        )
+        if maps.has_own
+        else None,
         utilisation=utilisation(kappa[1], maps.lags, order, maps.features),
         warnings=warnings,
         backend=backend,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from rnnmem.indicators.memory_horizon import excess_over_inference
+
 if TYPE_CHECKING:
     from rnnmem.report import MemoryReport
 
@@ -96,11 +98,11 @@ def control_text(name: str, report: MemoryReport) -> str:
 
 
 def window_text(report: MemoryReport) -> str:
-    """`the last 8 tokens`; no number where the order was lowered, for then the window may be longer."""
-    order, requested = (report.settings.get(name) for name in ("innovation_order", "requested_order"))
-    if order is None or order != requested:
+    """`the last 8 tokens`."""
+    window = report.settings.get("window")
+    if window is None:
         return "the last few tokens"
-    return f"the last {order} tokens" if order > 1 else "the last token"
+    return f"the last {window} tokens" if window > 1 else "the last token"
 
 
 def tested_lags(report: MemoryReport) -> list[int]:
@@ -118,8 +120,7 @@ def beyond_inference(report: MemoryReport) -> list[bool | None]:
     tested = set(tested_lags(report))
     if inference is None or error is None or not report.own.judged:
         return [None] * len(report.lags)
-    margin = report.own.quantile * (report.own_retention_se.square() + error.square()).sqrt()
-    excess = (report.own_retention - inference - margin).tolist()
+    excess = excess_over_inference(report.own, inference, error).tolist()
     pairs = zip(report.lags.tolist(), excess, strict=True)
     return [above > 0 if lag in tested and not math.isnan(above) else None for lag, above in pairs]
 

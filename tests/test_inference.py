@@ -57,3 +57,17 @@ def test_memory_beyond_inference_is_found():
     sampled = ~report.controls["inference"].isnan()
     assert int(sampled.sum()) == 8
     assert float(report.controls["inference"][sampled].abs().max()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("steps", "streams", "split"), [(400, 1500, "time"), (2000, 24, "streams")], ids=["wide", "few-streams"]
+)
+def test_few_window_starts_still_have_blocks(steps, streams, split):
+    """A delay line of 3 remembers 2 steps, also where windows start at few times or in few streams."""
+    torch.manual_seed(2)
+    unit = rnnmem.units.EchoState(
+        torch.eye(3)[:, :1].clone(), torch.eye(3).roll(1, 0).tril(), activation="identity"
+    )
+    report = rnnmem.assess(unit, torch.randn(steps, streams, 1), lags=4, split=split)
+    assert report.memory_horizon == 2
+    assert not report.controls["inference_se"][1:].isnan().any()

@@ -44,4 +44,5 @@ def utilisation(kappa: Tensor, lags: Tensor, order: int, features: int) -> float
     dense = bool((lags == torch.arange(len(lags))).all())
     if not dense or order < int(lags[-1]):
         return None
-    return float(kappa.sum() / features)
+    nan = kappa.isnan().any(dim=-1).nonzero()
+    return float(kappa[: int(nan[0, 0]) if len(nan) else len(kappa)].sum() / features)

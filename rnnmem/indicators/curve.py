@@ -4,7 +4,7 @@ retention_heldout = 1 - D / V
 retention = 1 - (1 - retention_heldout) (1 - H_eff / N_eff)
 se^2 = delete-one-block jackknife + (1 - retention)^2 2 H_eff / (N_eff^2 d_eff) (+ the predictor's own error)
 
-Source: DESIGN (this project); the jackknife after Kuensch 1989.
+Source: this project (docs/definitions.md); the jackknife after Kuensch 1989.
 """
 
 from __future__ import annotations

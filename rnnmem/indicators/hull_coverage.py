@@ -3,7 +3,7 @@
 coverage = sqrt(max(0, w^2 - (1 - retention) w_0^2)), w the width (5-95 %) of recalled over expressed points,
 w_0 the same for a map fitted to unrelated targets. Both are means over the directions.
 
-Source: DESIGN (this project).
+Source: this project (docs/definitions.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 M(n) = sum over lags < n of retention, up to the last significant lag; linear between sampled lags.
 
-Source: DESIGN (this project); the sum over lags after Jaeger's memory capacity, 2001.
+Source: this project (docs/definitions.md); the sum over lags after Jaeger's memory capacity, 2001.
 """
 
 from __future__ import annotations

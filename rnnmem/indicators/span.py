@@ -28,8 +28,9 @@ def half_life(curve: Curve) -> float | None:
     if not starts(curve):
         return None
     half = 0.5 * curve.retention[0]
-    below = (curve.retention < half).nonzero()
-    if not len(below):
+    # A lag without a retention ends the search: what lies beyond it is not known to be the first.
+    below = (~(curve.retention >= half)).nonzero()
+    if not len(below) or bool(curve.retention[below[0, 0]].isnan()):
         return None
     k = int(below[0, 0])
     before, after = curve.retention[k - 1], curve.retention[k]

@@ -7,19 +7,22 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnmem.errors import expected
+from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.indicators import memory_amount as amounts
 from rnnmem.indicators import span as spans
 from rnnmem.indicators.breakdown import Table
 from rnnmem.indicators.curve import Curve
 from rnnmem.indicators.memory_horizon import memory_horizon
 from rnnmem.indicators.suitable_length import SuitableLength, suitable_length_memory
+from rnnmem.lags import is_int, lag_grid
+from rnnmem.options import is_number, read_flag, read_share
 
 FORMAT = "rnnmem memory report 1"
 CONTROLS = ("memoryless", "window", "inference", "inference_se")
@@ -181,7 +184,7 @@ class MemoryReport:
 
     def curve(self, own: bool = False) -> Curve:
         """The curve of retention, or of own retention."""
-        return self.own if flag("own", own) else self.raw
+        return self.own if read_flag("own", own) else self.raw
 
     def memory_amount(self, n: int, own: bool = False) -> float | None:
         """M(n) in tokens, 1 <= n <= max lag + 1; None where lag 0 is not in the grid."""
@@ -201,15 +204,13 @@ class MemoryReport:
 
     def span(self, theta: float = 0.5, own: bool = False) -> int | None:
         """Steps back to which retention stays at least theta times that at lag 0."""
-        if isinstance(theta, bool) or not isinstance(theta, (int, float)) or not 0 < theta <= 1:
-            raise expected("theta", "a number in (0, 1]", repr(theta))
-        return spans.span(self.curve(own), theta)
+        if not is_number(theta) or not 0 < theta <= 1:
+            raise expected("theta", "a number in (0, 1]", shown(theta))
+        return spans.span(self.curve(own), float(theta))
 
     def interval(self, own: bool = False, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Student's t interval at each lag: (low [K], high [K])."""
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-            raise expected("level", "a number in (0, 1)", repr(level))
-        return self.curve(own).interval(level)
+        return self.curve(own).interval(read_share("level", level))
 
     def suitable_length(self, basis: str = "memory") -> SuitableLength:
         """Which length to train with, by what the state keeps; `basis="training"` needs a head."""
@@ -222,9 +223,9 @@ class MemoryReport:
 
     def length(self, n: int) -> int:
         longest = int(self.lags[-1]) + 1
-        if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n.__index__() <= longest:
-            raise expected("n", f"an int in 1 ... {longest}", repr(n))
-        return n.__index__()
+        if not is_int(n) or not 1 <= index(n) <= longest:
+            raise expected("n", f"an int in 1 ... {longest}", shown(n))
+        return index(n)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and strings; NaN as None, so that it is strict JSON."""
@@ -246,7 +247,7 @@ class MemoryReport:
             raise expected("data", f"a report of format {FORMAT!r}", what)
         try:
             values = {item.name: data[item.name] for item in dataclasses.fields(MemoryReport)}
-            values["lags"] = torch.tensor(values["lags"], dtype=torch.int64)
+            values["lags"] = lag_grid(list(values["lags"]))
             for name in ("raw", "own"):
                 parts = {key: tensor(part) for key, part in values[name].items() if key != "lags"}
                 parts["jackknife"] = parts["jackknife"].view(-1, len(values["lags"]))
@@ -255,8 +256,10 @@ class MemoryReport:
                 values[name] = tensor(values[name])
             curves = values["controls"].items()
             values["controls"] = {key: None if part is None else tensor(part) for key, part in curves}
-            return MemoryReport(**values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            report = MemoryReport(**values)
+            check_report(report)
+            return report
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise expected("data", "a whole memory report", f"one without or with a wrong {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -278,9 +281,11 @@ class MemoryReport:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            return MemoryReport.from_dict(data)
+        except RnnMemError as error:
+            raise expected("path", "a report saved as .json", f"{str(path)!r}, {error}") from error
+        except (OSError, TypeError, ValueError, RecursionError) as error:
             raise expected("path", "a report saved as .json", f"{str(path)!r}: {error}") from error
-        return MemoryReport.from_dict(data)
 
     def __str__(self) -> str:
         from rnnmem.text_report import report_text
@@ -315,10 +320,30 @@ INDICATORS = (
 )
 
 
-def flag(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise expected(name, "True or False", repr(value))
-    return value
+def check_report(report: MemoryReport) -> None:
+    """Raises ValueError for a report whose parts do not belong together, as a damaged file holds them."""
+    count = len(report.lags)
+    tensors = {name: getattr(report, name) for name in ("bits", "own_bits", "hull_coverage")}
+    for name, curve in (("raw", report.raw), ("own", report.own)):
+        for item in dataclasses.fields(curve):
+            tensors[f"{name}.{item.name}"] = getattr(curve, item.name)
+    for name in CONTROLS:
+        control = report.controls[name]
+        if control is not None:
+            tensors[f"controls.{name}"] = control
+    for name, value in tensors.items():
+        shape = (len(value), count) if name.endswith("jackknife") else (count,)
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name} of shape {tuple(value.shape)}, not {shape}")
+    for name in ("model", "settings", "rows"):
+        if not isinstance(getattr(report, name), dict):
+            raise ValueError(name)
+    for name in ("name", "dtype", "parameters"):
+        report.model[name]
+    for name in ("features", "split", "fit", "washout", "layer", "state", "innovation_order"):
+        report.settings[name]
+    if not isinstance(report.warnings, list) or not all(isinstance(w, str) for w in report.warnings):
+        raise ValueError("warnings")
 
 
 def plain(value: Any) -> Any:

@@ -7,18 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnmem.chunks import Carry
-from rnnmem.errors import expected
+from rnnmem.backends import BACKENDS, choose_backend
+from rnnmem.errors import RnnMemError, expected
 from rnnmem.measurement import Measurement
-from rnnmem.network import read_network
+from rnnmem.meter_state import check_equal, read_carry, read_state, read_tally
+from rnnmem.network import Network, ObjectNetwork, read_network
 from rnnmem.options import read_full, read_precision
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
-from rnnmem.runner import make_runner
+from rnnmem.semantics import check_tensor, check_values, read_embedding
 from rnnmem.session import Session, measuring, open_session
 from rnnmem.summary import summarise
 from rnnmem.tally import Tally
-from rnnmem.tree import leaves, unflatten
+from rnnmem.tree import leaves
 
 
 class MemoryMeter:
@@ -63,7 +64,7 @@ class MemoryMeter:
     ) -> None:
         if not isinstance(maps, RecallMaps):
             raise expected("maps", "RecallMaps from fit_recall", type(maps).__name__)
-        self.network = read_network(model, maps.settings["layer"])
+        self.network = read_measured(model, maps)
         self.full = read_full(maps.settings["state"])
         size = self.network.feature_size(self.full)
         if size is not None and size != maps.features:
@@ -71,8 +72,16 @@ class MemoryMeter:
         if semantics is not None and (not isinstance(semantics, Tensor) or semantics.dim() != 2):
             what = tuple(semantics.shape) if isinstance(semantics, Tensor) else type(semantics).__name__
             raise expected("semantics", "a table (V, d) or None (beside the inputs: give it to update)", what)
+        if semantics is not None:
+            check_tensor("semantics", semantics, self.network)
+            check_values("semantics", semantics)
+        self.maps = maps
+        table = None if embedding is None else read_embedding(self.network, embedding, tokens=True)
+        if table is not None:
+            self.check_tokens(len(table))
+        choose_backend(backend, self.network)
         self.precision = read_precision(precision)
-        self.model, self.maps, self.backend = model, maps, backend
+        self.model, self.backend = model, backend
         self.embedding, self.semantics = embedding, semantics
         self.measurement = Measurement(maps)
         self.ran = backend
@@ -85,7 +94,17 @@ class MemoryMeter:
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> None:
-        """Runs state and history over a chunk and counts no rows; arguments as in `update`."""
+        """Runs state and history over a chunk and counts no rows.
+
+        Args:
+            inputs: as in `update`.
+            semantics: as in `update`.
+            lengths: as in `update`.
+            reset: as in `update`.
+
+        Raises:
+            RnnMemError: as in `update`.
+        """
         self.open(inputs, semantics, lengths, reset, count=False)
 
     def update(
@@ -117,6 +136,10 @@ class MemoryMeter:
         reset: Tensor | None,
         count: bool,
     ) -> None:
+        """Checks a chunk, runs it, and sums it if it is to count."""
+        if isinstance(semantics, Tensor) and semantics.dim() == 2:
+            what = f"a table {tuple(semantics.shape)}: give it to MemoryMeter"
+            raise expected("semantics", "a Tensor (t, B, d) beside the inputs, or None", what)
         with measuring(self.model):
             session = open_session(
                 self.model,
@@ -137,13 +160,17 @@ class MemoryMeter:
 
     def check(self, session: Session) -> None:
         """Holds a chunk against the maps and the chunks before."""
+        size = session.network.feature_size(self.full)
+        if size not in (None, self.maps.features):
+            raise expected("model", f"a state of {self.maps.features} features like the maps", size)
+        if isinstance(session.network, ObjectNetwork):
+            session.network.model.width["features" if self.full else "output"] = self.maps.features
         if session.space.dimension != self.maps.dimension:
             raise expected(
                 "semantics", f"{self.maps.dimension} dimensions like the maps", session.space.dimension
             )
-        vocabulary = session.space.vocabulary
-        if self.maps.token_band is not None and vocabulary not in (None, len(self.maps.token_band)):
-            raise expected("embedding", f"{len(self.maps.token_band)} tokens like the maps", vocabulary)
+        if session.space.vocabulary is not None:
+            self.check_tokens(session.space.vocabulary)
         carry = self.measurement.carry
         if carry is not None:
             streams = len(carry.age)
@@ -152,8 +179,16 @@ class MemoryMeter:
             if (carry.tokens is not None) != session.space.tokens:
                 raise expected("inputs", "tokens or floats like the chunks before", "the other")
 
+    def check_tokens(self, vocabulary: int) -> None:
+        band = self.maps.token_band
+        if band is not None and vocabulary != len(band):
+            raise expected("embedding", f"{len(band)} tokens like the maps", vocabulary)
+
     def compute(self) -> MemoryReport:
         """The report of what has been measured so far.
+
+        Returns:
+            The report; its controls are None, because they need the fit part too.
 
         Raises:
             RnnMemError: nothing has been measured yet.
@@ -169,6 +204,12 @@ class MemoryMeter:
 
     def merge(self, other: MemoryMeter) -> MemoryMeter:
         """Adds the sums of another meter of the same maps over other streams, in place.
+
+        Args:
+            other: the other meter; it stays as it is.
+
+        Returns:
+            This meter.
 
         Raises:
             RnnMemError: not a meter, or one with other maps.
@@ -217,22 +258,40 @@ class MemoryMeter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up where `state_dict` left off.
 
+        Args:
+            state: what `state_dict` returned, of a meter with these maps.
+
         Raises:
-            RnnMemError: not the state of a meter with these lags.
+            RnnMemError: not the state of a meter with these maps; the meter stays as it was.
         """
         if not isinstance(state, dict) or set(state) != set(self.state_dict()):
-            what = sorted(state) if isinstance(state, dict) else type(state).__name__
+            what = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
             raise expected("state", "the state_dict of a MemoryMeter", what)
-        if not torch.equal(state["lags"], self.maps.lags):
-            raise expected("state", f"one of the lags {self.maps.lags.tolist()}", state["lags"].tolist())
-        carry, tally = state["carry"], state["tally"]
-        self.reset()
-        if carry is not None:
-            age, vectors, tokens = carry["age"].clone(), carry["vectors"].clone(), carry["tokens"]
-            self.measurement.carry = Carry(carry["step"], age, vectors, tokens)
-            template = make_runner(self.network, "reference", None, self.full).init_state(len(age))
-            self.measurement.state = unflatten(template, iter([leaf.clone() for leaf in state["state"]]))
-        if tally is not None:
-            self.measurement.tally = Tally(self.maps, int(tally["streams"]))
-            self.measurement.tally.load_state_dict(tally)
-        self.ran = state["backend"]
+        try:
+            check_equal("lags", state["lags"], self.maps.lags)
+            loaded = Measurement(self.maps)
+            if state["carry"] is not None:
+                loaded.carry = read_carry(self.maps, self.network.dtype, state["carry"])
+                loaded.state = read_state(self.network, state["state"], loaded.carry.age)
+            elif state["state"] is not None:
+                raise ValueError("state: the network's without the carry")
+            if state["tally"] is not None:
+                loaded.tally = read_tally(self.maps, state["tally"])
+            if state["backend"] not in (*BACKENDS, "auto"):
+                raise ValueError(f"backend: {state['backend']!r}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise expected(
+                "state", "the state_dict of a meter of these maps", f"one with a wrong {error}"
+            ) from error
+        self.measurement, self.ran = loaded, state["backend"]
+
+
+def read_measured(model: Any, maps: RecallMaps) -> Network | ObjectNetwork:
+    """The network up to the layer that the maps were fitted to."""
+    layer = maps.settings["layer"]
+    try:
+        return read_network(model, layer)
+    except RnnMemError as error:
+        if str(error).startswith("layer: "):
+            raise expected("maps", "maps of a layer that this model has", f"maps of layer {layer}") from error
+        raise

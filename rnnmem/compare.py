@@ -72,11 +72,19 @@ class Comparison:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             what = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
             raise expected("data", f"a comparison of format {FORMAT!r}", what)
-        reports = {
-            name: {state: [MemoryReport.from_dict(r) for r in seeds] for state, seeds in states.items()}
-            for name, states in data["reports"].items()
-        }
-        return Comparison(reports, data["match"], data["trained"], data["warnings"])
+        try:
+            reports = {
+                name: {state: [MemoryReport.from_dict(r) for r in seeds] for state, seeds in states.items()}
+                for name, states in data["reports"].items()
+            }
+            match, trained, warnings = data["match"], data["trained"], data["warnings"]
+        except (KeyError, TypeError, AttributeError) as error:
+            what = f"one without or with a wrong {error}"
+            raise expected("data", "a whole comparison", what) from error
+        for name, value, kind in (("trained", trained, dict), ("warnings", warnings, list)):
+            if not isinstance(value, kind):
+                raise expected("data", f"a whole comparison, {name} a {kind.__name__}", type(value).__name__)
+        return Comparison(reports, match, trained, warnings)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the comparison as .html, .json, .png or .csv, by the ending of `path`.
@@ -130,18 +138,26 @@ def compare(
     """
     if not isinstance(models, Mapping) or not models:
         raise expected("models", "a dict of name -> model or list of models", repr(models)[:60])
-    named = {str(name): seeds_of(str(name), value) for name, value in models.items()}
+    if not all(isinstance(name, str) for name in models):
+        raise expected("models", "names that are strings", sorted(map(repr, models)))
+    named = {name: seeds_of(name, value) for name, value in models.items()}
     if match is not None:
         read_choice("match", match, tuple(SIZES))
     wanted = read_states(states)
     flags = read_trained(trained, list(named))
-    unknown = set(assess_options) - set(signature(assess).parameters)
+    unknown = set(assess_options) - set(signature(assess).parameters) | {"model"} & set(assess_options)
     if unknown:
         raise expected("assess_options", "options of assess", sorted(unknown))
     if "state" in assess_options:
         raise expected("state", "states=[...] in its place", repr(assess_options["state"]))
     embeddings = {name: by_name("embedding", embedding, name, len(seeds)) for name, seeds in named.items()}
     heads = {name: by_name("head", head, name, len(seeds)) for name, seeds in named.items()}
+    for given, argument in ((embedding, "embedding"), (head, "head")):
+        if isinstance(given, Mapping) and set(given) - set(named):
+            raise expected(argument, f"names out of {list(named)}", sorted(map(str, set(given) - set(named))))
+    for last in (last for each in heads.values() for last in each):
+        if last is not None and not isinstance(last, (nn.Module, Tensor)):
+            raise expected("head", "an nn.Module, a Tensor or None", type(last).__name__)
     if assess_options.get("semantics") is None and differ([e for es in embeddings.values() for e in es]):
         what = "None, with embeddings that differ: distances would lie in different spaces"
         raise expected("semantics", "a table (V, d) common to all networks", what)
@@ -218,6 +234,8 @@ def differ(embeddings: list[Any]) -> bool:
             continue
         if not isinstance(table, Tensor) or not isinstance(first, Tensor):
             return True
+        if table.is_meta or first.is_meta:
+            return False  # assess refuses it by its own name
         if table.shape != first.shape or not bool((table == first).all()):
             return True
     return False
@@ -250,12 +268,14 @@ def check_match(
     """Refuses networks that are not equal in what was declared."""
     sizes = {}
     for name, seeds in named.items():
-        size = read_network(seeds[0]).describe()[SIZES[match]]
-        if match == "parameters" and size is not None:
-            size += shared_parameters(embeddings[name][0], heads[name][0])
-        sizes[name] = size
-    known = [size for size in sizes.values() if size is not None]
-    if len(known) < len(sizes) or max(known) > (1 + MATCHED) * min(known):
+        sizes[name] = [read_network(seed).describe()[SIZES[match]] for seed in seeds]
+        if match == "parameters":
+            shared = map(shared_parameters, embeddings[name], heads[name])
+            sizes[name] = [
+                None if own is None else own + extra for own, extra in zip(sizes[name], shared, strict=True)
+            ]
+    every = [size for seeds in sizes.values() for size in seeds]
+    if None in every or max(every) > (1 + MATCHED) * min(every):
         raise expected("match", f"networks equal in {match} to {MATCHED:.0%}", sizes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Collection, Sequence
+from numbers import Real
 from typing import SupportsIndex, TypeGuard
 
 import torch
@@ -65,6 +66,11 @@ def is_int(value: object) -> TypeGuard[SupportsIndex]:
     except TypeError:  # an array has __index__ too
         return False
     return True
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, Python's or numpy's, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def spread(last: int, wanted: str) -> list[int]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from numbers import Real
 from operator import index
 from typing import Any
 
 from rnnmem.errors import expected, shown
 from rnnmem.fit import FitOptions
-from rnnmem.lags import is_int, lag_grid
+from rnnmem.lags import is_int, is_number, lag_grid
 
 MEASURES = ("kept",)
 PLANNED_MEASURES = ("forgotten", "learnable", "used")
@@ -28,11 +27,6 @@ def read_share(name: str, value: Any) -> float:
     if not is_number(value) or not 0 < value < 1:
         raise expected(name, "a number in (0, 1)", shown(value))
     return float(value)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number, Python's or numpy's, and no bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def read_count(name: str, value: Any) -> int:

@@ -21,8 +21,8 @@ from rnnmem.indicators.breakdown import Table
 from rnnmem.indicators.curve import Curve
 from rnnmem.indicators.memory_horizon import memory_horizon
 from rnnmem.indicators.suitable_length import SuitableLength, suitable_length_memory
-from rnnmem.lags import is_int, lag_grid
-from rnnmem.options import is_number, read_flag, read_share
+from rnnmem.lags import is_int, is_number, lag_grid
+from rnnmem.options import read_flag, read_share
 
 FORMAT = "rnnmem memory report 1"
 CONTROLS = ("memoryless", "window", "inference", "inference_se")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnnmem.errors import expected
+from rnnmem.errors import expected, shown
+from rnnmem.lags import is_number
 from rnnmem.units.rnn import preactivation
 from rnnmem.units.unit import Unit, Weights
 
@@ -64,8 +65,8 @@ class EchoState(nn.Module):
     ) -> None:
         super().__init__()
         check_weights(weight_ih, weight_hh, bias)
-        if isinstance(leak, bool) or not isinstance(leak, (int, float)) or not 0 < leak <= 1:
-            raise expected("leak", "a number in (0, 1]", repr(leak))
+        if not is_number(leak) or not 0 < leak <= 1:
+            raise expected("leak", "a number in (0, 1]", shown(leak))
         if not isinstance(activation, str) or activation not in BY_ACTIVATION:
             raise expected("activation", " or ".join(map(repr, BY_ACTIVATION)), repr(activation))
         self.weight_ih = nn.Parameter(weight_ih.detach(), requires_grad=False)
@@ -96,12 +97,32 @@ class EchoState(nn.Module):
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Runs inputs [T, B, I] to (outputs [T, B, H], last state [B, H])."""
+        hidden, size = self.weight_ih.shape
+        self.check_given("inputs", inputs, (None, None, size))
+        if state is not None:
+            self.check_given("state", state, (inputs.shape[1], hidden))
         state = self.init_state(inputs.shape[1]) if state is None else state
         outputs = []
         for x_t in inputs:
             output, state = self.step(x_t, state)
             outputs.append(output)
         return torch.stack(outputs) if outputs else inputs.new_empty(0, *state.shape), state
+
+    def check_given(self, name: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+        """Refuses what is not a tensor of this shape (None is any size), dtype and device."""
+        if not isinstance(value, Tensor):
+            raise expected(name, "a Tensor", type(value).__name__)
+        fits = value.dim() == len(shape) and all(
+            n in (None, m) for n, m in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise expected(name, f"shape ({wanted})", tuple(value.shape))
+        w = self.weight_ih
+        if value.dtype != w.dtype or value.device != w.device:
+            raise expected(
+                name, f"{w.dtype} on {w.device} like the weights", f"{value.dtype} on {value.device}"
+            )
 
     def extra_repr(self) -> str:
         hidden, size = self.weight_ih.shape

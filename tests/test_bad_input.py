@@ -6,17 +6,21 @@ with the value, and the value. `also(value, ...)` gives the other arguments that
 that the message gives where that is another one.
 """
 
+import json
 import math
 import warnings
 from collections import namedtuple
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import rnnmem
-from rnnmem import RnnMemError
+from rnnmem import MemoryMeter, MemoryReport, RecallMaps, RnnMemError
 from rnnmem.units import EchoState
 
 T, B, I, H, V = 240, 4, 3, 5, 7  # noqa: E741
@@ -406,3 +410,626 @@ def test_assess(argument, given):
 @pytest.mark.parametrize(("argument", "given"), cases(DATA | RESETS | FIT_OPTIONS))
 def test_fit_recall(argument, given):
     refused("sample" if argument == "inputs" else argument, fit_recall, **{"model": gru(), **given})
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize(("start", "first", "last"), [(0, 127, 127), (60, 121, 187)], ids=["fit", "measured"])
+def test_a_state_that_diverges_is_named_by_stream_and_step(backend, start, first, last):
+    model = nn.RNN(1, 2, nonlinearity="relu", bias=False)
+    with torch.no_grad():
+        model.weight_ih_l0.fill_(1)
+        model.weight_hh_l0.copy_(2 * torch.eye(2))  # doubles what it holds: float32 ends at 2^128
+    inputs = torch.zeros(2 * T, 3, 1) if start == 0 else torch.zeros(T, 3, 1)
+    inputs[start:, 1] = 1
+    line = refused("model", assess, model, inputs, backend=backend, innovation_order=0)
+    assert "in the state of stream 1 at step " in line
+    # Held against the maps, a state is too large already where its squared distance is.
+    assert first <= int(line.rpartition(" ")[2]) <= last
+
+
+@cache
+def maps(kind="floats"):
+    """Maps fitted to the network and data above, and others that do not belong to them."""
+    if kind == "tokens":
+        return fit_recall(gru(), TOKENS, embedding=TABLE)
+    if kind == "beside":
+        return fit_recall(gru(), X, semantics=X[:, :, :2])
+    if kind == "wide":
+        return fit_recall(gru(I, H + 1), X)
+    if kind == "second layer":
+        return fit_recall(gru(I, H, num_layers=2), X, layer=1)
+    if kind == "full":
+        return fit_recall(lstm(), X, state="full")
+    if kind == "other lags":
+        return fit_recall(gru(), X, lags=[0, 2])
+    if kind == "other sample":
+        return fit_recall(gru(), X[20:])
+    if kind == "object":
+        return fit_recall(Delay(), X)
+    if kind == "no own":
+        return fit_recall(gru(), X, innovation_order=0)
+    return fit_recall(gru(), X)
+
+
+def meter(kind="floats", **options):
+    if kind == "tokens":
+        options = {"embedding": TABLE, **options}
+    return MemoryMeter(Delay() if kind == "object" else gru(), maps(kind), **options)
+
+
+METER = {
+    "model": {
+        "none": None,
+        "whole-module": WordModel(),
+        "bidirectional": gru(I, H, bidirectional=True),
+        "half": gru().half(),
+        "nan-weight": filled(NAN),
+        "no-recurrent-layer": nn.Linear(I, H),
+    },
+    "maps": {
+        "none": None,
+        "path": "maps.safetensors",
+        "tensor": X,
+        "another-size": lambda: maps("wide"),
+        "another-layer": lambda: maps("second layer"),
+        "another-state": lambda: maps("full"),
+    },
+    "embedding": {
+        "list": [[1.0]],
+        "another-module": nn.Linear(I, V),
+        "rank": TABLE[0],
+        "size": TABLE[:, :2],
+        "rows": TABLE[1:],
+        "float64": TABLE.double(),
+        "meta": TABLE.to("meta"),
+        "nan": with_value(TABLE, (1, 2), NAN),
+    },
+    "semantics": {
+        "list": [[1.0]],
+        "rank": TABLE[0],
+        "beside": X,
+        "float64": TABLE.double(),
+        "meta": TABLE.to("meta"),
+        "nan": with_value(TABLE, (1, 2), NAN),
+    },
+    "backend": FIT_OPTIONS["backend"] | {"not-for-an-object": also("cpu", model=Delay())},
+    "precision": FIT_OPTIONS["precision"],
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(METER))
+def test_meter(argument, given):
+    kind = "tokens" if argument == "embedding" else "object" if "model" in given else "floats"
+    arguments = {"model": gru(), "maps": maps(kind), **given}
+    if callable(arguments["maps"]):
+        arguments["maps"] = arguments["maps"]()
+    refused(argument, MemoryMeter, **arguments)
+
+
+def chunk_cases():
+    """What is wrong with data is wrong with a chunk too, but for there being little of it."""
+    table = {
+        argument: dict(values) for argument, values in (DATA | RESETS).items() if argument != "embedding"
+    }
+    for argument, what in (("inputs", "too-few-steps"), ("lengths", "all-zero")):
+        del table[argument][what]
+    table["semantics"] |= {"dimensions": X[:, :, :2], "table-at-update": also(TABLE, inputs=TOKENS)}
+    table["inputs"] |= {"tokens-not-floats": also(TOKENS, named="embedding")}
+    table["embedding"] = {"floats-not-tokens": also(TABLE, inputs=X)}
+    return cases(table)
+
+
+@pytest.mark.parametrize("method", ["update", "warm"])
+@pytest.mark.parametrize(("argument", "given"), chunk_cases())
+def test_chunks(argument, given, method):
+    given = {"inputs": X, **given}
+    has_table = given.pop("embedding", None) is not None or (
+        given["inputs"] is TOKENS and argument == "semantics"
+    )
+    one = meter("tokens" if has_table else "floats")
+    refused(argument, getattr(one, method), **given)
+
+
+def test_chunks_have_the_streams_of_those_before():
+    one = meter()
+    one.update(X[:100])
+    before = one.state_dict()
+    line = refused("inputs", one.update, X[100:, :3])
+    assert "4 streams like the chunks before, got 3" in line
+    refused("inputs", one.warm, torch.cat((X, X), 1))
+    refused("inputs", one.update, with_value(X, (20, 2, 1), NAN))
+    assert same(one.state_dict(), before)  # a chunk that is refused leaves no trace
+    one.update(X[100:])
+    whole = meter()
+    whole.update(X)
+    assert torch.allclose(one.compute().retention, whole.compute().retention, rtol=1e-6)
+
+
+def test_weights_replaced_between_chunks():
+    one = meter()
+    one.update(X)
+    one.model.weight_hh_l0 = nn.Parameter(torch.zeros(3 * H, H + 1))
+    refused("model", one.update, X)
+    one.model = gru(I, H + 1)
+    refused("model", one.update, X)
+    one = meter("object")
+    one.model = delay(step=lambda x, s: (torch.cat((x, x), 1), s))
+    refused("model", one.update, X)
+
+
+def same(a, b):
+    """Whether two state_dicts hold the same."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def changed(state, *keys, value=None):
+    """A copy of nested dicts and lists with one entry replaced; without a value it is taken out."""
+    state = dict(state) if isinstance(state, dict) else list(state)
+    if len(keys) > 1:
+        state[keys[0]] = changed(state[keys[0]], *keys[1:], value=value)
+    elif value is None:
+        del state[keys[0]]
+    else:
+        state[keys[0]] = value(state[keys[0]])
+    return state
+
+
+STATES = {
+    "none": lambda state: None,
+    "list": lambda state: list(state),
+    "empty": lambda state: {},
+    "part": lambda state: changed(state, "carry"),
+    "too-much": lambda state: {**state, "more": 1},
+    "lags": lambda state: changed(state, "lags", value=lambda lags: lags + 1),
+    "lags-list": lambda state: changed(state, "lags", value=lambda lags: lags.tolist()),
+    "tally-list": lambda state: changed(state, "tally", value=list),
+    "tally-part": lambda state: changed(state, "tally", "groups"),
+    "tally-shape": lambda state: changed(state, "tally", "classes", value=lambda sums: sums[:, :1]),
+    "tally-dtype": lambda state: changed(state, "tally", "classes", value=lambda sums: sums.float()),
+    "tally-nan": lambda state: changed(state, "tally", "groups", value=lambda sums: sums * NAN),
+    "tally-blocks": lambda state: changed(state, "tally", "blocks", "sums", value=lambda sums: sums[:-1]),
+    "tally-width": lambda state: changed(state, "tally", "blocks", "width", value=lambda width: 0),
+    "tally-streams": lambda state: changed(state, "tally", "streams", value=lambda n: "many"),
+    "tally-of-other-maps": lambda state: meter_state("no own"),
+    "carry-part": lambda state: changed(state, "carry", "age"),
+    "carry-step": lambda state: changed(state, "carry", "step", value=lambda step: -1),
+    "carry-streams": lambda state: changed(state, "carry", "age", value=lambda age: age[:-1]),
+    "carry-history": lambda state: changed(state, "carry", "vectors", value=lambda kept: kept[1:]),
+    "carry-dimension": lambda state: changed(state, "carry", "vectors", value=lambda kept: kept[..., :2]),
+    "carry-tokens": lambda state: changed(state, "carry", "tokens", value=lambda tokens: TOKENS[:1]),
+    "state-none": lambda state: changed(state, "state", value=lambda leaves: None),
+    "state-short": lambda state: changed(state, "state", value=lambda leaves: []),
+    "state-long": lambda state: changed(state, "state", value=lambda leaves: leaves * 2),
+    "state-shape": lambda state: changed(state, "state", 0, value=lambda leaf: leaf[..., :2]),
+    "state-dtype": lambda state: changed(state, "state", 0, value=lambda leaf: leaf.double()),
+    "state-nan": lambda state: changed(state, "state", 0, value=lambda leaf: leaf * NAN),
+    "state-meta": lambda state: changed(state, "state", 0, value=lambda leaf: leaf.to("meta")),
+    "backend": lambda state: changed(state, "backend", value=lambda backend: "gpu"),
+}
+
+
+def meter_state(kind="floats"):
+    one = meter(kind)
+    one.update(X)
+    return one.state_dict()
+
+
+@pytest.mark.parametrize("make", STATES.values(), ids=STATES)
+def test_load_state_dict(make):
+    one = meter()
+    one.update(X[:50])
+    before = one.state_dict()
+    refused("state", one.load_state_dict, make(meter_state()))
+    assert same(one.state_dict(), before)  # a state that is refused leaves no trace
+
+
+@pytest.mark.parametrize(
+    "other",
+    [None, X, "self", "other lags", "other sample", "wide", "no own"],
+    ids=["none", "tensor", "itself", "lags", "sample", "size", "order"],
+)
+def test_merge(other):
+    one = meter()
+    one.update(X)
+    if other == "self":
+        other = one
+    elif isinstance(other, str):
+        other = MemoryMeter(gru(I, H + 1) if other == "wide" else gru(), maps(other))
+        other.update(X)
+    refused("other", one.merge, other)
+
+
+def test_compute_without_rows():
+    refused("meter", meter().compute)
+    one = meter()
+    one.warm(X)
+    refused("inputs", one.compute)
+
+
+RECALL = {
+    "h": {
+        "none": None,
+        "list": [[0.0] * H],
+        "int": torch.zeros(2, H, dtype=torch.int64),
+        "complex": torch.zeros(2, H) + 0j,
+        "scalar": torch.tensor(0.0),
+        "size": torch.zeros(2, H + 1),
+        "meta": torch.zeros(2, H, device="meta"),
+        "nan": with_value(torch.zeros(2, H), (1, 0), NAN),
+        "inf": with_value(torch.zeros(2, H), (1, 0), INF),
+    },
+    "own": {"none": None, "int": 1, "string": "yes"},
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(RECALL))
+def test_recall(argument, given):
+    refused(argument, maps().recall, **{"h": torch.zeros(2, H), **given})
+
+
+PATHS = {"none": None, "int": 3, "list": ["a"], "no-folder": "no/such/folder/a", "folder": "."}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_maps_save(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("path", maps().save, path)
+    assert not list(tmp_path.iterdir())
+
+
+def rewritten(path, tensors=lambda tensors: tensors, scalars=lambda found: found, metadata=()):
+    """Rewrites a file of maps with something changed."""
+    maps().save(path)
+    with rnnmem.recall.safe_open(path, framework="pt") as file:
+        found = file.metadata()
+    if scalars:
+        found["scalars"] = json.dumps(scalars(json.loads(found["scalars"])))
+    save_file(tensors(load_file(path)), path, found | dict(metadata))
+
+
+def truncated(path):
+    maps().save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+MAP_FILES = {
+    "missing": lambda path: None,
+    "folder": lambda path: path.mkdir(),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("recall maps\n" * 100),
+    "truncated": truncated,
+    "other-tensors": lambda path: save_file({"weight": X}, path),
+    "another-format": lambda path: rewritten(path, metadata={"format": "rnnmem recall maps 99"}),
+    "broken-scalars": lambda path: rewritten(path, scalars=None, metadata={"scalars": "{"}),
+    "scalars-list": lambda path: rewritten(path, scalars=lambda found: []),
+    "scalar-missing": lambda path: rewritten(path, scalars=lambda found: changed(found, "rank")),
+    "scalar-too-many": lambda path: rewritten(path, scalars=lambda found: {**found, "more": 1}),
+    "setting-missing": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "settings", "washout")
+    ),
+    "setting-unknown": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "settings", "state", value=lambda _: "cell")
+    ),
+    "tensor-missing": lambda path: rewritten(path, lambda found: changed(found, "own.weight")),
+    "predictor-missing": lambda path: rewritten(path, lambda found: changed(found, "predictor.1.bias")),
+    "shape": lambda path: rewritten(
+        path, lambda found: changed(found, "raw.weight", value=lambda weight: weight[:, :, :-1].clone())
+    ),
+    "bias-shape": lambda path: rewritten(
+        path, lambda found: changed(found, "own.bias", value=lambda bias: bias[:-1].clone())
+    ),
+    "nan": lambda path: rewritten(
+        path, lambda found: changed(found, "raw.weight", value=lambda weight: weight * NAN)
+    ),
+    "lags": lambda path: rewritten(
+        path, lambda found: changed(found, "lags", value=lambda lags: lags.flip(0))
+    ),
+    "dtype": lambda path: rewritten(
+        path, lambda found: changed(found, "raw.weight", value=lambda weight: weight.half())
+    ),
+}
+
+
+@pytest.mark.parametrize("write", MAP_FILES.values(), ids=MAP_FILES)
+def test_maps_load(write, tmp_path):
+    write(tmp_path / "maps.safetensors")
+    refused("path", RecallMaps.load, tmp_path / "maps.safetensors")
+
+
+@pytest.mark.parametrize("path", [None, 3, ["a"], "a\0b"], ids=["none", "int", "list", "null-byte"])
+@pytest.mark.parametrize("load", [RecallMaps.load, MemoryReport.load], ids=["maps", "report"])
+def test_load_paths(load, path):
+    refused("path", load, path)
+
+
+@cache
+def report():
+    return assess(gru())
+
+
+ORDERS = {
+    "n": {
+        "none": None,
+        "string": "3",
+        "float": 2.0,
+        "bool": True,
+        "array": np.array([1, 2]),
+        "zero": 0,
+        "negative": -1,
+        "beyond": 5,
+        "huge": 10**5000,
+    },
+    "own": {"none": None, "int": 1, "tensor": torch.tensor(True)},
+}
+SHARES = {
+    "none": None,
+    "string": "half",
+    "bool": True,
+    "tensor": torch.tensor(0.5),
+    "zero": 0,
+    "negative": -0.5,
+    "above": 1.5,
+    "nan": NAN,
+}
+
+
+@pytest.mark.parametrize("method", ["memory_amount", "memory_amount_se", "density", "relative_distance"])
+@pytest.mark.parametrize(("argument", "given"), cases(ORDERS))
+def test_report_by_order(method, argument, given):
+    refused(argument, getattr(report(), method), **{"n": 2, **given})
+
+
+@pytest.mark.parametrize(("argument", "given"), cases({"theta": SHARES, "own": ORDERS["own"]}))
+def test_report_span(argument, given):
+    refused(argument, report().span, **given)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"), cases({"level": {**SHARES, "percent": 95, "one": 1}, "own": ORDERS["own"]})
+)
+def test_report_interval(argument, given):
+    refused(argument, report().interval, **given)
+
+
+@pytest.mark.parametrize("basis", [None, 1, "words", ["memory"]], ids=["none", "int", "unknown", "list"])
+def test_report_suitable_length(basis):
+    refused("basis", report().suitable_length, basis)
+
+
+@pytest.mark.parametrize("path", [*PATHS.values(), "report", "report.pdf"], ids=[*PATHS, "no-ending", "pdf"])
+def test_report_save(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if path in ("no/such/folder/a", "."):
+        path += "/a.csv" if path != "." else "/x.csv"
+        Path("x.csv").mkdir()
+    refused("path", report().save, path)
+    assert [found.name for found in tmp_path.iterdir()] in ([], ["x.csv"])
+
+
+def written(*keys, value=None):
+    """Writes a saved report with something changed."""
+    return lambda path: path.write_text(json.dumps(changed(report().to_dict(), *keys, value=value)))
+
+
+REPORT_FILES = {
+    "missing": lambda path: None,
+    "folder": lambda path: path.mkdir(),
+    "empty": lambda path: path.write_text(""),
+    "not-utf-8": lambda path: path.write_bytes(b"\xff\xfe\xfa"),
+    "page": lambda path: path.write_text("<html></html>"),
+    "truncated": lambda path: path.write_text(json.dumps(report().to_dict())[:-100]),
+    "nested-too-deep": lambda path: path.write_text("[" * 100_000),
+}
+REPORT_DICTS = {
+    "none": lambda found: None,
+    "list": lambda found: [found],
+    "empty": lambda found: {},
+    "another-format": lambda found: changed(found, "format", value=lambda _: "rnnmem memory report 99"),
+    "no-format": lambda found: changed(found, "format"),
+    "field-missing": lambda found: changed(found, "bits"),
+    "curve-missing": lambda found: changed(found, "raw", "jackknife"),
+    "curve-too-much": lambda found: changed(found, "raw", value=lambda raw: {**raw, "more": [1.0]}),
+    "lags-none": lambda found: changed(found, "lags", value=lambda _: None),
+    "lags-empty": lambda found: changed(found, "lags", value=lambda _: []),
+    "lags-decreasing": lambda found: changed(found, "lags", value=lambda lags: lags[::-1]),
+    "lags-floats": lambda found: changed(found, "lags", value=lambda lags: [lag + 0.5 for lag in lags]),
+    "lags-strings": lambda found: changed(found, "lags", value=lambda lags: [str(lag) for lag in lags]),
+    "curve-short": lambda found: changed(found, "raw", "retention", value=lambda curve: curve[:-1]),
+    "curve-strings": lambda found: changed(found, "raw", "retention", value=lambda curve: ["x"] * len(curve)),
+    "curve-number": lambda found: changed(found, "raw", "retention", value=lambda _: 0.5),
+    "jackknife-short": lambda found: changed(found, "own", "jackknife", value=lambda left: [left[0][:-1]]),
+    "bits-short": lambda found: changed(found, "bits", value=lambda bits: bits[:-1]),
+    "controls-none": lambda found: changed(found, "controls", value=lambda _: None),
+    "control-missing": lambda found: changed(found, "controls", "inference"),
+    "control-short": lambda found: changed(found, "controls", "inference", value=lambda _: [0.5]),
+    "model-none": lambda found: changed(found, "model", value=lambda _: None),
+    "model-dtype-missing": lambda found: changed(found, "model", "dtype"),
+    "settings-list": lambda found: changed(found, "settings", value=list),
+    "setting-missing": lambda found: changed(found, "settings", "features"),
+    "rows-number": lambda found: changed(found, "rows", value=lambda _: 3),
+    "warnings-string": lambda found: changed(found, "warnings", value=lambda _: "none"),
+}
+
+
+@pytest.mark.parametrize("write", REPORT_FILES.values(), ids=REPORT_FILES)
+def test_report_load(write, tmp_path):
+    write(tmp_path / "report.json")
+    refused("path", MemoryReport.load, tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("make", REPORT_DICTS.values(), ids=REPORT_DICTS)
+def test_report_from_dict(make):
+    refused("data", MemoryReport.from_dict, make(report().to_dict()))
+
+
+def test_a_broken_report_in_a_file_is_named_by_its_path(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(changed(report().to_dict(), "bits")))
+    assert str(path) in refused("path", MemoryReport.load, path)
+
+
+ECHO = {
+    "weight_ih": {
+        "none": None,
+        "list": [[1.0]],
+        "rank": torch.ones(H),
+        "empty": torch.ones(H, 0),
+        "int": torch.ones(H, I, dtype=torch.int64),
+        "half": torch.ones(H, I).half(),
+        "meta": torch.ones(H, I, device="meta"),
+        "sparse": torch.eye(H).to_sparse(),
+        "nan": torch.full((H, I), NAN),
+    },
+    "weight_hh": {
+        "none": None,
+        "list": [[1.0]],
+        "rank": torch.ones(H),
+        "not-square": torch.ones(H, H + 1),
+        "another-size": torch.eye(H + 1),
+        "float64": torch.eye(H).double(),
+        "meta": torch.eye(H, device="meta"),
+        "inf": torch.full((H, H), INF),
+    },
+    "bias": {
+        "list": [0.0],
+        "rank": torch.ones(H, 1),
+        "size": torch.ones(H + 1),
+        "float64": torch.ones(H).double(),
+        "meta": torch.ones(H, device="meta"),
+        "nan": torch.full((H,), NAN),
+    },
+    "leak": SHARES,
+    "activation": {"none": None, "unknown": "relu", "function": torch.tanh},
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(ECHO))
+def test_echo_state(argument, given):
+    refused(argument, EchoState, **{"weight_ih": torch.ones(H, I), "weight_hh": torch.eye(H), **given})
+
+
+ECHO_RUNS = {
+    "inputs": {
+        "none": None,
+        "list": [[[1.0]]],
+        "rank": X[0],
+        "size": X[:, :, :2],
+        "tokens": TOKENS,
+        "float64": X.double(),
+        "meta": X.to("meta"),
+    },
+    "state": {
+        "list": [[0.0]],
+        "rank": torch.zeros(H),
+        "streams": torch.zeros(B + 1, H),
+        "size": torch.zeros(B, H + 1),
+        "float64": torch.zeros(B, H).double(),
+        "meta": torch.zeros(B, H, device="meta"),
+    },
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(ECHO_RUNS))
+def test_echo_state_runs(argument, given):
+    refused(argument, EchoState(torch.ones(H, I), torch.eye(H)), **{"inputs": X, **given})
+
+
+COMPARE = {
+    "models": {
+        "none": None,
+        "empty": {},
+        "a-model": gru(),
+        "list": [gru()],
+        "no-seeds": {"GRU": []},
+        "name": {1: gru(), "1": gru()},
+        "a-seed": also({"GRU": [gru(), None]}, named="model"),
+        "whole-module": also({"LSTM": WordModel()}, named="model"),
+    },
+    "inputs": {"none": None, "rank": X[0], "float64": X.double(), "nan": with_value(X, (20, 2, 1), NAN)},
+    "embedding": {
+        "for-floats": TABLE,
+        "name-missing": also({"RNN": TABLE}, inputs=TOKENS),
+        "name-unknown": also({"GRU": TABLE, "RNN": TABLE}, inputs=TOKENS),
+        "seeds": also([TABLE, TABLE], inputs=TOKENS),
+        "string": also("table", inputs=TOKENS),
+        "meta": also(TABLE.to("meta"), inputs=TOKENS),
+    },
+    "head": {
+        "string": "decoder",
+        "number": 3,
+        "name-missing": {"RNN": nn.Linear(H, V)},
+        "name-unknown": {"GRU": nn.Linear(H, V), "RNN": nn.Linear(H, V)},
+        "seeds": [nn.Linear(H, V)] * 2,
+    },
+    "trained": {
+        "string": "yes",
+        "int": 1,
+        "name-unknown": {"RNN": True},
+        "not-bool": {"GRU": 1},
+        "mixed": also({"a": True, "b": False}, models={"a": gru(), "b": gru()}),
+    },
+    "match": {
+        "unknown": "size",
+        "bool": True,
+        "parameters": also("parameters", models={"a": gru(), "b": gru(I, 9)}),
+        "state": also("state", models={"a": gru(), "b": lstm()}, states=["full"]),
+        "state-of-a-seed": also("state", models={"a": gru(), "b": [gru(), gru(I, 9)]}),
+    },
+    "states": {"none": None, "string": "output", "empty": [], "unknown": ["cell"], "twice": ["full", "full"]},
+    "semantics": {
+        "embeddings-differ": also(
+            None,
+            inputs=TOKENS,
+            models={"a": gru(), "b": gru()},
+            embedding={"a": TABLE, "b": 2 * TABLE},
+        ),
+        "rank": X[0],
+    },
+    "state": {"not-states": "full"},
+    "window": {"unknown-option": also(3, named="assess_options")},
+    "lags": {"decreasing": [2, 1], "bool": True},
+    "layer": {"above": 1},
+    "backend": {"unknown": "gpu"},
+    "lengths": {"too-long": torch.full((B,), T + 1)},
+    "measures": {"not-built": ["learnable"]},
+    "targets": {"not-built": TOKENS},
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(COMPARE))
+def test_compare(argument, given):
+    given = {"models": {"GRU": gru()}, "inputs": X, "states": ["output"], **SMALL, **given}
+    refused(argument, rnnmem.compare, **given)
+
+
+@cache
+def comparison():
+    return rnnmem.compare({"GRU": gru()}, X, states=["output"], **SMALL)
+
+
+COMPARISON_DICTS = {
+    "none": lambda found: None,
+    "a-report": lambda found: found["reports"]["GRU"]["output"][0],
+    "field-missing": lambda found: changed(found, "match"),
+    "reports-list": lambda found: changed(found, "reports", value=list),
+    "report-broken": lambda found: changed(found, "reports", "GRU", "output", value=lambda _: [{}]),
+    "trained-none": lambda found: changed(found, "trained", value=lambda _: None),
+    "warnings-string": lambda found: changed(found, "warnings", value=lambda _: "none"),
+}
+
+
+@pytest.mark.parametrize("make", COMPARISON_DICTS.values(), ids=COMPARISON_DICTS)
+def test_comparison_from_dict(make):
+    refused("data", rnnmem.Comparison.from_dict, make(comparison().to_dict()))
+
+
+@pytest.mark.parametrize(
+    "path", [None, 3, "comparison.pdf", "no/m.json"], ids=["none", "int", "pdf", "no-folder"]
+)
+def test_comparison_save(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("path", comparison().save, path)

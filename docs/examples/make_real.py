@@ -113,10 +113,10 @@ def measure_shakespeare(text: str) -> dict[str, Any]:
 
 
 def save(report: rnnmem.MemoryReport | rnnmem.Comparison, name: str) -> None:
-    """Prints a report, and saves it as a page to read and as the figures behind it."""
-    print(report)
-    for ending in (".html", ".json"):
+    """Saves a report as the figures and as a page to read, and prints it."""
+    for ending in (".json", ".html"):
         report.save(HERE / f"{name}{ending}")
+    print(report)
 
 
 def run(parts: list[str]) -> None:

@@ -88,9 +88,9 @@ def summaries(reports: dict[str, MemoryReport]) -> str:
     """Sets the headline indicators of several reports side by side, one column each."""
     head = ("indicator", *reports)
     lines = {
-        "memory horizon, steps": [steps(r.memory_horizon) for r in reports.values()],
-        "own capacity, tokens": [with_error(r.own_capacity, r.own_capacity_se) for r in reports.values()],
-        "raw capacity, tokens": [with_error(r.capacity, r.capacity_se) for r in reports.values()],
+        "memory horizon, steps": [horizon(r) for r in reports.values()],
+        "own capacity, tokens": [own_capacity(r) for r in reports.values()],
+        "raw capacity, tokens": [raw_capacity(r) for r in reports.values()],
         "own half-life, steps": [number(r.own_half_life, 1) for r in reports.values()],
         "raw half-life, steps": [number(r.half_life, 1) for r in reports.values()],
     }
@@ -126,8 +126,8 @@ def units(found: Comparison, facts: dict[str, Any]) -> str:
             ]
             row += [f"{report.settings['features']}"]
             row += [f"{told['perplexity']:.0f}"] if trained else []
-            row += [with_error(report.own_capacity, report.own_capacity_se)]
-            row += [with_error(report.capacity, report.capacity_se), steps(report.memory_horizon)]
+            row += [own_capacity(report)]
+            row += [raw_capacity(report), horizon(report)]
             rows.append(row)
     return table(head, rows)
 
@@ -156,6 +156,21 @@ def cells(curves: list[Any]) -> list[tuple[str, ...]]:
     return [tuple(number(float(value)) for value in row) for row in zip(*curves, strict=True)]
 
 
-def steps(value: int | None) -> str:
-    """Writes a whole number of steps, or that it is undefined."""
-    return "–" if value is None else str(value)
+def own_capacity(report: MemoryReport) -> str:
+    """Writes own capacity in tokens."""
+    least = "≥ " if report.own_capacity_at_least else ""
+    return least + with_error(report.own_capacity, report.own_capacity_se)
+
+
+def raw_capacity(report: MemoryReport) -> str:
+    """Writes raw capacity in tokens."""
+    return ("≥ " if report.capacity_at_least else "") + with_error(report.capacity, report.capacity_se)
+
+
+def horizon(report: MemoryReport) -> str:
+    """Writes the memory horizon in steps, "≥" where no longer lag was tested."""
+    control = report.controls["inference"]
+    if report.memory_horizon is None or control is None:
+        return "–"
+    longest = int(report.lags[~control.isnan()][-1])
+    return f"≥ {report.memory_horizon}" if report.memory_horizon == longest else f"{report.memory_horizon}"

@@ -1,0 +1,365 @@
+"""Do the nominal 95 % intervals of retention and own retention cover the truth? A simulation.
+
+Each repetition draws fresh data, fits and measures as `rnnmem.assess` does (its controls, which no interval
+uses, left out) and asks at each lag whether the interval holds the true retention.
+
+- Linear echo-state units on scalar inputs (white; AR(1) with phi = .9) and states that ignore the input: the
+  truth is exact, from `population_curves` of tests/closed_forms.py.
+- Text: an untrained GRU reads the English that Python, numpy, scipy and matplotlib carry in their docstrings
+  (two million words, documents in an order drawn at random), other words in each of 200 repetitions. The
+  truth of a repetition is the retention of the best affine map over the words of all others (at least 199
+  times its data), from the joint covariance of the state and the last tokens, worked out here without
+  rnnmem's fit. Blocks are stretches of 80 words (`many stretches`, `split="streams"`) or of time (`one
+  stretch`).
+
+What must hold, at each lag: where the truth is at most .95, cover at least 92 %, and at most 98 % except
+where the spread over repetitions is below .003 or H_eff below 10; elsewhere cover 92 %, or err by at most
+.002 in 95 % of repetitions. States that ignore the input: within q se of zero at every lag in 90 % of
+repetitions.
+
+    python bench/coverage.py                                     # all of it; goes on where it was interrupted
+    python bench/coverage.py --cases white --repetitions 100 --out /tmp/pilot.json
+"""
+
+import argparse
+import json
+import platform
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import scipy
+import torch
+from scipy.signal import lfilter
+
+import rnnmem
+from rnnmem import text
+from rnnmem.assess import Assessment, describe_settings, fit_session
+from rnnmem.options import parts, read_fit_options
+from rnnmem.session import open_session
+from rnnmem.units import EchoState
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from closed_forms import population_curves
+
+COVER, MOST, EXACT, ERROR, NARROW, FEW_UNITS, JOINT = 0.92, 0.98, 0.95, 0.002, 0.003, 10, 0.90
+BLOCKS = {16: 18, 32: 34, 64: 60}  # aimed at, since the width of a block varies from draw to draw
+SEGMENTS, STRETCHES, WORDS, MEANING, UNITS, WASHOUT = 200, 128, 2000, 8, 12, 50
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass
+class Draw:
+    """One repetition's data, and the truth about it."""
+
+    model: torch.nn.Module
+    inputs: torch.Tensor
+    options: dict
+    truth: np.ndarray  # [2, K], raw and own
+
+
+@dataclass
+class Linear:
+    """A linear network on scalar AR(1) input; `noise` > 0: states driven by noise that the input ignores."""
+
+    w_hh: np.ndarray
+    lags: list
+    width: int  # of a block, as it mostly comes out
+    phi: float = 0.0
+    batch: int = 2
+    ignores: bool = False
+    repetitions: int = 1000
+
+    def draw(self, blocks, rng, index):
+        units, steps = len(self.w_hh), 2 * BLOCKS[blocks] * self.width
+        x = ar1(steps, self.batch, 1, self.phi, rng)
+        w_ih, inputs, truth = np.eye(units, 1), x, None
+        if self.ignores:
+            w_ih = np.concatenate([np.zeros((units, 1)), np.eye(units)], axis=1)
+            inputs = np.concatenate([x, ar1(steps, self.batch, units, 0.0, rng)], axis=2)
+            truth = np.zeros((2, len(self.lags)))
+        else:
+            truth = np.stack(population_curves(self.w_hh, w_ih, self.lags, self.phi))
+        unit = EchoState(torch.as_tensor(w_ih), torch.as_tensor(self.w_hh), activation="identity")
+        options = {"lags": self.lags, "semantics": torch.as_tensor(x)}
+        return Draw(unit, torch.as_tensor(inputs), options, truth)
+
+
+class Text:
+    """An untrained GRU on word text, other words in each repetition.
+
+    Args:
+        many: whether a repetition reads many short stretches of the text, half of them to fit on (blocks are
+            stretches), or one long one, its first half to fit on (blocks are of time).
+    """
+
+    repetitions, lags, corpus = SEGMENTS, list(range(9)), None
+
+    def __init__(self, many):
+        self.many, self.width, self.batch, self.total = many, 48, 1, None
+
+    def prepare(self):
+        """Reads the text and sums what the truth needs; once, when the first repetition is drawn."""
+        if Text.corpus is None:
+            Text.corpus = read_text()
+        numbers, self.table = Text.corpus
+        torch.manual_seed(0)
+        self.model = torch.nn.GRU(MEANING, UNITS)
+        if self.many:
+            tokens = text.streams(numbers, SEGMENTS * STRETCHES)
+            order = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(0))
+            self.tokens = tokens[:, order].view(len(tokens), SEGMENTS, STRETCHES)
+        else:
+            self.tokens = text.streams(numbers, SEGMENTS).unsqueeze(2)
+        self.moments = np.stack([self.sum_up(self.tokens[:, i]) for i in range(SEGMENTS)])
+        self.total = self.moments.sum(axis=0)
+        print(f"text: {len(numbers):,} words, {self.tokens.shape} in steps, repetitions, streams", flush=True)
+
+    @torch.no_grad()
+    def sum_up(self, tokens):
+        """Sums of products of (1, state, e_t, e_{t-1}, ...) over the rows that count for each lag."""
+        e = self.table[tokens]
+        h, out = self.model(e)[0], []
+        for lag in self.lags if self.many else [self.lags[-1]]:
+            first = lag if self.many else WASHOUT
+            lagged = [e[first - i : len(e) - i] for i in range(lag + 1)]
+            z = torch.cat([torch.ones(*h[first:].shape[:2], 1), h[first:], *lagged], dim=2).flatten(0, 1)
+            z = torch.nn.functional.pad(z, (0, MEANING * (self.lags[-1] - lag))).double()
+            out.append((z.T @ z).numpy())
+        return np.stack(out)
+
+    def draw(self, blocks, rng, index):
+        if self.total is None:
+            self.prepare()
+        options = {"lags": self.lags, "embedding": self.table, "semantics": self.table, "washout": WASHOUT}
+        sums = self.total - self.moments[index]
+        truth = np.stack([covariance_curve(sums[min(k, len(sums) - 1)], k) for k in self.lags], axis=1)
+        if self.many:
+            return Draw(
+                self.model, self.tokens[:, index, : 2 * blocks], {**options, "split": "streams"}, truth
+            )
+        return Draw(self.model, self.tokens[: 2 * BLOCKS[blocks] * self.width, index], options, truth)
+
+
+def covariance_curve(products, lag):
+    """Retention and own retention at a lag, of the best affine maps, from sums of products of (1, h, e)."""
+    mean = products[0, 1:] / products[0, 0]
+    S = products[1:, 1:] / products[0, 0] - np.outer(mean, mean)
+    h, e = slice(0, UNITS), slice(UNITS + lag * MEANING, UNITS + (lag + 1) * MEANING)
+    newer = slice(UNITS, UNITS + lag * MEANING)
+    predictor = np.linalg.solve(S[newer, newer], S[newer, e])
+    pairs = [(S[h, e], S[e, e]), (S[h, e] - S[h, newer] @ predictor, S[e, e] - S[e, newer] @ predictor)]
+    return [np.trace(c.T @ np.linalg.solve(S[h, h], c)) / np.trace(v) for c, v in pairs]
+
+
+def read_text():
+    """The text as numbers [N] and what each of them means [V, d], of unit variance in every direction."""
+    found = documents()
+    order = np.random.default_rng(0).permutation(len(found))
+    words = text.tokenize("\n\n".join(found[i] for i in order))
+    vocabulary = text.Vocabulary.build(words, WORDS)
+    numbers = vocabulary.encode(words)
+    table = text.semantic_vectors(numbers, vocabulary.size, dim=MEANING)
+    return numbers, table / table[numbers].std(dim=0)
+
+
+def documents():
+    """The docstrings that Python, numpy, scipy and matplotlib carry, and Python's language topics."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    roots = [Path(sysconfig.get_paths()["stdlib"]), *(site / n for n in ("numpy", "scipy", "matplotlib"))]
+    docstrings = [doc for root in roots for path in text._modules(root) for doc in text._docstrings(path)]
+    from pydoc_data.topics import topics
+
+    return [topics[name] for name in sorted(topics)] + docstrings
+
+
+def ar1(steps, batch, dim, phi, rng):
+    """Stationary AR(1) inputs of variance 1, [T, B, dim]."""
+    noise = rng.standard_normal((steps, batch, dim))
+    noise[1:] *= np.sqrt(1 - phi**2)
+    return lfilter([1.0], [1.0, -phi], noise, axis=0) if phi else noise
+
+
+def cyclic(units, lam):
+    """A shift in a ring: kept alike up to `units` steps, then what the second turn has left."""
+    return lam * np.roll(np.eye(units), 1, axis=0)
+
+
+def orthogonal(units, lam):
+    """A random rotation, read in by one unit: what is kept falls off by and by."""
+    return lam * np.linalg.qr(np.random.default_rng(0).standard_normal((units, units)))[0]
+
+
+GRID, SHORT = [0, 1, 2, 4, 8, 11, 12, 14, 16], [0, 1, 2, 4, 8, 12]
+CASES = {
+    "white, orthogonal": Linear(orthogonal(12, 0.95), GRID, 64),
+    "AR(1) .9, orthogonal": Linear(orthogonal(12, 0.95), GRID, 68, phi=0.9),
+    "ignores, phi .5": Linear(0.5 * np.eye(10), SHORT, 48, phi=0.5, ignores=True),
+    "ignores, phi .9": Linear(0.9 * np.eye(10), SHORT, 96, phi=0.9, batch=3, ignores=True),
+    "white, cyclic": Linear(cyclic(12, 0.93), GRID, 64),
+    "AR(1) .9, cyclic": Linear(cyclic(12, 0.93), GRID, 68, phi=0.9),
+    "text, many stretches": Text(many=True),
+    "text, one stretch": Text(many=False),
+}
+
+
+def measure(draw, seed):
+    """What one repetition finds: curves [2, 3, K] (value, low, high), se, and sizes."""
+    given = {"embedding": None, "semantics": None, "washout": 100, "split": "time", **draw.options}
+    washout, lags, split = given.pop("washout"), given.pop("lags"), given.pop("split")
+    options = read_fit_options(lags, split, washout, 1e-6, 8, seed)
+    with torch.no_grad():
+        session = open_session(
+            draw.model, draw.inputs, **given, lengths=None, reset=None, layer=-1, full=False,
+            backend="auto", seed=seed,
+        )  # fmt: skip
+        first = parts(split, 0.5, session.data.steps, session.data.batch)
+        settings = describe_settings(options, -1, "output", 0.5)
+        job, runner = Assessment(session, options, first, settings), session.runner()
+        fitted = fit_session(replace(session, data=job.fitting), runner, options, settings)
+        report = job.summary(job.measure(runner, fitted, session.flops))
+    maps, curves, out = fitted.maps, (report.raw, report.own), {}
+    out["value"] = np.stack([c.retention.numpy() for c in curves])
+    out["low"], out["high"] = (np.stack([c.interval(0.95)[end].numpy() for c in curves]) for end in (0, 1))
+    out["se"] = np.stack([c.se.numpy() for c in curves])
+    out["within"] = np.array([bool((c.retention.abs() <= c.quantile * c.se).all()) for c in curves])
+    out["jackknife"] = np.stack([(c.se**2 - c.fit_variance).clamp(min=0).sqrt().numpy() for c in curves])
+    effective = torch.stack([maps.raw.effective_rows, maps.own.effective_rows])
+    out["effective_rows"] = (effective / maps.effective_size).numpy()
+    out["effective_size"] = maps.effective_size.numpy()
+    out["blocks"], out["width"] = report.blocks, maps.block_width
+    out["order"] = maps.innovations.order
+    out["truth"] = draw.truth
+    return out
+
+
+def judge(case, stacked):
+    """Statistics by curve and lag over the repetitions that have intervals, and what they mean."""
+    judged = stacked["blocks"] >= 16
+    at = {name: values[judged] for name, values in stacked.items()}
+    truth, error = at["truth"], at["value"] - at["truth"]
+    inside = (at["low"] <= truth) & (truth <= at["high"])
+    covered, spread = inside.mean(axis=0), error.std(axis=0)
+    level, far = truth.mean(axis=0), np.quantile(np.abs(error), 0.95, axis=0)
+    size = np.median(at["effective_size"], axis=0)
+    not_wide = (covered <= MOST) | (spread < NARROW) | (size < FEW_UNITS)
+    good = np.where(level <= EXACT, (covered >= COVER) & not_wide, (covered >= COVER) | (far <= ERROR))
+    lags = case.lags
+    result = {
+        "repetitions": len(judged), "without_intervals": int((~judged).sum()), "lags": lags,
+        "blocks": np.quantile(stacked["blocks"], [0.05, 0.5, 0.95]).tolist(),
+        "block_width": np.quantile(stacked["width"], [0.05, 0.5, 0.95]).tolist(),
+        "innovation_order": int(np.median(at["order"])), "effective_size": size.tolist(), "curves": {},
+    }  # fmt: skip
+    for row, name in enumerate(("raw", "own")):
+        result["curves"][name] = {
+            "truth": level[row].tolist(), "cover": covered[row].tolist(), "spread": spread[row].tolist(),
+            "bias": error.mean(axis=0)[row].tolist(), "error_95": far[row].tolist(),
+            "mean_se": at["se"].mean(axis=0)[row].tolist(), "good": good[row].tolist(),
+            "mean_jackknife_se": at["jackknife"].mean(axis=0)[row].tolist(),
+            "effective_rows_per_unit": np.median(at["effective_rows"], axis=0)[row].tolist(),
+            "within_q_se_at_all_lags": float(at["within"].mean(axis=0)[row]),
+        }  # fmt: skip
+    ignores = getattr(case, "ignores", False)
+    joint = all(c["within_q_se_at_all_lags"] >= JOINT for c in result["curves"].values()) if ignores else None
+    result["joint_good"] = joint
+    result["pass"] = bool(good.all()) and joint is not False
+    return result
+
+
+def run(case, blocks, repetitions, seed):
+    """All repetitions of a case at a nominal number of blocks."""
+    found = []
+    for repetition in range(min(repetitions, case.repetitions)):
+        rng = np.random.default_rng([seed, blocks, repetition])
+        draw = case.draw(blocks, rng, repetition)
+        found.append(measure(draw, seed))
+    stacked = {name: np.stack([each[name] for each in found]) for name in found[0]}
+    steps, streams = draw.inputs.shape[:2]
+    return {**judge(case, stacked), "steps": steps, "streams": streams, "seed": seed}
+
+
+def table(results):
+    """The results as Markdown."""
+    lines = [__doc__.split("\n\n    python")[0], "", f"Command: `{results['command']}`", ""]
+    lines += [", ".join(f"{k} {v}" for k, v in results["versions"].items()), ""]
+    lines += [
+        "| case | blocks (5, 50, 95 %) | repetitions | curve | verdict | lowest cover (lag) | highest | "
+        "cover by lag |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, r in results["cases"].items():
+        blocks = ", ".join(f"{b:.0f}" for b in r["blocks"])
+        for curve, c in r["curves"].items():
+            low, high = int(np.argmin(c["cover"])), max(c["cover"])
+            missed = [str(lag) for lag, ok in zip(r["lags"], c["good"], strict=True) if not ok]
+            verdict = f"miss at lags {', '.join(missed)}" if missed else "pass"
+            if r["joint_good"] is not None:
+                verdict += f"; within q se everywhere in {c['within_q_se_at_all_lags']:.1%}"
+            cover = " ".join(f"{v:.3f}" for v in c["cover"])
+            lines.append(
+                f"| {name} | {blocks} | {r['repetitions']} | {curve} | {verdict} | "
+                f"{c['cover'][low]:.3f} ({r['lags'][low]}) | {high:.3f} | {cover} |"
+            )
+    lines += ["", "By lag: truth, bias, spread over repetitions and mean standard error, all in thousandths."]
+    for name, r in results["cases"].items():
+        lines += [
+            "",
+            f"**{name}** ({r['steps']} steps x {r['streams']} streams, blocks of {r['block_width'][1]:.0f})",
+        ]
+        lines += [
+            "",
+            "| | " + " | ".join(f"lag {lag}" for lag in r["lags"]) + " |",
+            "|---" * (1 + len(r["lags"])) + "|",
+        ]
+        for curve, c in r["curves"].items():
+            for key in ("truth", "bias", "spread", "mean_se", "effective_rows_per_unit"):
+                scale = 1 if key.startswith("eff") else 1000
+                lines.append(
+                    f"| {curve} {key.replace('_', ' ')} | "
+                    + " | ".join(f"{v * scale:.1f}" for v in c[key])
+                    + " |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--cases", nargs="*", default=list(CASES), help="; ".join(CASES) + "; or how they begin"
+    )
+    parser.add_argument("--blocks", nargs="*", type=int, default=list(BLOCKS), choices=BLOCKS)
+    parser.add_argument("--repetitions", type=int, default=1000, help="at most (text has 200 segments)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS / "coverage.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = json.loads(options.out.read_text()) if options.out.exists() else {"cases": {}}
+    results["command"] = "python bench/coverage.py --seed " + str(options.seed)
+    results["versions"] = {
+        "rnnmem": rnnmem.__version__, "torch": torch.__version__, "numpy": np.__version__,
+        "scipy": scipy.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+    for name, case in CASES.items():
+        if not any(name.startswith(each) for each in options.cases):
+            continue
+        for blocks in options.blocks:
+            key = f"{name}, {blocks} blocks"
+            if results["cases"].get(key, {}).get("repetitions", 0) >= min(
+                options.repetitions, case.repetitions
+            ):
+                continue
+            start = time.monotonic()
+            results["cases"][key] = run(case, blocks, options.repetitions, options.seed)
+            results["cases"][key]["seconds"] = round(time.monotonic() - start, 1)
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+            options.out.with_suffix(".md").write_text(table(results))
+            r = results["cases"][key]
+            print(f"{'pass' if r['pass'] else 'MISS'}  {key}  ({r['seconds']} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

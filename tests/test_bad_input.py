@@ -21,6 +21,7 @@ from torch import nn
 
 import rnnmem
 from rnnmem import MemoryMeter, MemoryReport, RecallMaps, RnnMemError
+from rnnmem.cli import main
 from rnnmem.units import EchoState
 
 T, B, I, H, V = 240, 4, 3, 5, 7  # noqa: E741
@@ -1033,3 +1034,376 @@ def test_comparison_from_dict(make):
 def test_comparison_save(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused("path", comparison().save, path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files for the command line, most of them bad."""
+    folder = tmp_path_factory.mktemp("files")
+    words = [f"w{chr(97 + n)}" for n in range(V - 1)]
+    text = " ".join(words[n] for n in torch.randint(V - 1, (400,), generator=DRAW).tolist())
+    for name, model in {
+        "gru": gru(),
+        "gru8": gru(I, 8),
+        "both": gru(I, H, bidirectional=True),
+        "projected": lstm(proj_size=2),
+        "half": gru().half(),
+        "double": gru().double(),
+        "nan": filled(NAN),
+        "linear": nn.Linear(I, H),
+        "words": WordModel(),
+        "other": WordModel(),
+        "two": nn.ModuleDict({"a": gru(), "b": gru()}),
+        "shape": replaced(gru(I, H, num_layers=2), weight_ih_l1=torch.zeros(3 * H, 2)),
+        "rnn": nn.RNN(I, H),
+    }.items():
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+    torch.save(gru(), folder / "pickled.pt")
+    torch.save([1, 2], folder / "list.pt")
+    (folder / "folder").mkdir()
+    for name, array in {
+        "x": X.numpy(),
+        "y": X.numpy(),
+        "double": X.double().numpy(),
+        "wide": X.repeat(1, 1, 2).numpy(),
+        "nan": with_value(X, (20, 2, 1), NAN).numpy(),
+        "short": X[:8].numpy(),
+        "steps": X[:0].numpy(),
+        "rank": X[None].numpy(),
+        "bool": (X > 0).numpy(),
+        "complex": (X + 0j).numpy(),
+        "ids": TOKENS.numpy(),
+        "high": TOKENS.numpy() + 1,
+        "cube": TOKENS[None].numpy(),
+        "table": TABLE.numpy(),
+        "rows": TABLE[1:].numpy(),
+        "table64": TABLE.double().numpy(),
+        "table_nan": with_value(TABLE, (1, 2), NAN).numpy(),
+        "lengths": np.full(B, T),
+        "lengths5": np.full(B + 1, T),
+        "lengths_long": np.full(B, T + 1),
+        "lengths_float": np.full(B, float(T)),
+    }.items():
+        np.save(folder / f"{name}.npy", array)
+    np.save(folder / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(folder / "several.npz", x=X.numpy(), y=X.numpy())
+    save_file({"x": X}, folder / "x.safetensors")
+    for name in ("gru.pt", "x.npy", "several.npz", "x.safetensors"):
+        (folder / f"cut_{name}").write_bytes((folder / name).read_bytes()[:-150])
+    for name in ("empty.pt", "empty.npy", "empty.txt", "empty.json", "gru.onnx", "data.csv"):
+        (folder / name).write_bytes(b"")
+    (folder / "text.txt").write_text(text)
+    (folder / "latin.txt").write_bytes(b"caf\xe9 " * 200)
+    (folder / "vocab.json").write_text(json.dumps(["<unk>", *words]))
+    (folder / "large.json").write_text(json.dumps([*(f"x{n}" for n in range(9)), *words]))
+    (folder / "number.json").write_text("3")
+    (folder / "cut.json").write_text('["<unk>", "wa"')
+    return folder
+
+
+GRU = "assess gru.pt --data x.npy --lags 3"
+WORDS = "assess words.pt --data text.txt --tokens word --vocab vocab.json --lags 3"
+IDS = "assess words.pt --data ids.npy --lags 3 --embedding encoder.weight"
+COMMANDS = {
+    "checkpoint": {
+        "missing": "assess no.pt --data x.npy",
+        "folder": "assess folder --data x.npy",
+        "ending": "assess gru.onnx --data x.npy",
+        "empty": "assess empty.pt --data x.npy",
+        "truncated": "assess cut_gru.pt --data x.npy",
+        "array": "assess x.npy --data x.npy",
+        "other-safetensors": "assess x.safetensors --data x.npy",
+        "truncated-safetensors": "assess cut_x.safetensors --data x.npy",
+        "pickled": "assess pickled.pt --data x.npy",
+        "list": "assess list.pt --data x.npy",
+        "no-recurrent-layer": "assess linear.pt --data x.npy",
+        "two-networks": "assess two.pt --data x.npy",
+        "bidirectional": "assess both.pt --data x.npy",
+        "proj-size": "assess projected.pt --data x.npy",
+        "half": "assess half.pt --data x.npy",
+        "shape": "assess shape.pt --data x.npy",
+        "in-a-comparison": "compare gru.pt no.pt --data x.npy",
+    },
+    "model": {"nan": "assess nan.pt --data x.npy --lags 3"},
+    "--data": {
+        "left-out": "assess gru.pt",
+        "missing": "assess gru.pt --data no.npy",
+        "folder": "assess gru.pt --data folder",
+        "ending": "assess gru.pt --data data.csv",
+        "empty": "assess gru.pt --data empty.npy",
+        "empty-text": "assess words.pt --data empty.txt --tokens word --vocab vocab.json",
+        "not-utf-8": "assess words.pt --data latin.txt --tokens word --vocab vocab.json",
+        "truncated": "assess gru.pt --data cut_x.npy",
+        "truncated-zip": "assess gru.pt --data cut_several.npz --key x",
+        "truncated-safetensors": "assess gru.pt --data cut_x.safetensors",
+        "objects": "assess gru.pt --data object.npy",
+        "bool": "assess gru.pt --data bool.npy",
+        "complex": "assess gru.pt --data complex.npy",
+        "no-steps": "assess gru.pt --data steps.npy",
+        "rank": "assess gru.pt --data rank.npy",
+        "rank-of-tokens": "assess words.pt --data cube.npy",
+        "size": "assess gru.pt --data wide.npy",
+        "float64": "assess gru.pt --data double.npy",
+        "token-too-large": "assess words.pt --data high.npy --embedding encoder.weight",
+    },
+    "inputs": {
+        "nan": "assess gru.pt --data nan.npy --lags 3",
+        "too-few-steps": "assess gru.pt --data short.npy --lags 3",
+        "lags-longer": "assess gru.pt --data x.npy --lags 300",
+    },
+    "--key": {
+        "left-out": "assess gru.pt --data several.npz",
+        "unknown": "assess gru.pt --data several.npz --key z",
+        "for-one-array": GRU + " --key x",
+        "for-text": WORDS + " --key x",
+    },
+    "--tokens": {
+        "left-out": "assess words.pt --data text.txt",
+        "unknown": "assess words.pt --data text.txt --tokens subword",
+        "for-an-array": GRU + " --tokens char",
+    },
+    "--vocab": {
+        "left-out": "assess words.pt --data text.txt --tokens word",
+        "too-large": WORDS.replace("vocab.json", "large.json"),
+        "for-bytes": WORDS.replace("word ", "byte "),
+        "for-an-array": GRU + " --vocab vocab.json",
+    },
+    "vocab": {
+        "missing": WORDS.replace("vocab.json", "no.json"),
+        "empty": WORDS.replace("vocab.json", "empty.json"),
+        "truncated": WORDS.replace("vocab.json", "cut.json"),
+        "number": WORDS.replace("vocab.json", "number.json"),
+    },
+    "--streams": {
+        "string": WORDS + " --streams many",
+        "zero": WORDS + " --streams 0",
+        "more-than-words": WORDS + " --streams 1000",
+        "for-an-array": GRU + " --streams 2",
+    },
+    "--semantics": {
+        "missing": IDS + " --semantics no.npy",
+        "unknown-key": IDS + " --semantics meaning",
+        "truncated": IDS + " --semantics cut_x.npy",
+        "objects": IDS + " --semantics object.npy",
+    },
+    "semantics": {
+        "rows": IDS + " --semantics rows.npy",
+        "float64": IDS + " --semantics table64.npy",
+        "nan": IDS + " --semantics table_nan.npy",
+        "rank": IDS + " --semantics lengths.npy",
+        "for-floats": GRU + " --semantics table.npy",
+        "different": "compare words.pt other.pt --data ids.npy --lags 3 --embedding encoder.weight",
+    },
+    "--lengths": {"missing": GRU + " --lengths no.npy", "unknown-key": GRU + " --lengths steps"},
+    "lengths": {
+        "float": GRU + " --lengths lengths_float.npy",
+        "size": GRU + " --lengths lengths5.npy",
+        "too-long": GRU + " --lengths lengths_long.npy",
+    },
+    "--lags": {
+        "string": "assess gru.pt --data x.npy --lags many",
+        "float": "assess gru.pt --data x.npy --lags 1.5",
+        "empty": "assess gru.pt --data x.npy --lags 1,,2",
+    },
+    "lags": {
+        "negative": "assess gru.pt --data x.npy --lags=-1",
+        "decreasing": "assess gru.pt --data x.npy --lags 3,2",
+    },
+    "--layer": {"string": GRU + " --layer last"},
+    "layer": {"above": GRU + " --layer 1"},
+    "--fit": {"string": GRU + " --fit half"},
+    "fit": {"zero": GRU + " --fit 0", "nan": GRU + " --fit nan", "above": GRU + " --fit 1.5"},
+    "--split": {"unknown": GRU + " --split random"},
+    "--state": {"unknown": GRU + " --state cell"},
+    "--prefix": {
+        "unknown": "assess two.pt --data x.npy --prefix c",
+        "of-another": "assess two.pt --data x.npy --prefix a.weight_ih_l0",
+    },
+    "--nonlinearity": {
+        "unknown": "assess rnn.pt --data x.npy --nonlinearity gelu",
+        "for-a-gru": GRU + " --nonlinearity relu",
+    },
+    "--embedding": {
+        "unknown": IDS.replace("encoder.weight", "table"),
+        "size": IDS.replace("encoder.weight", "decoder.weight"),
+        "rank": IDS.replace("encoder.weight", "decoder.bias"),
+        "for-floats": GRU + " --embedding weight_ih_l0",
+    },
+    "embedding": {"none-there": "assess gru.pt --data ids.npy --lags 3"},
+    "--head": {
+        "unknown": IDS + " --head logits",
+        "size": IDS + " --head encoder.weight",
+        "in-a-comparison": "compare " + IDS.removeprefix("assess ") + " --head logits",
+    },
+    "head": {"not-built": IDS + " --head decoder.weight"},
+    "--out": {
+        "ending": GRU + " --out memory.pdf",
+        "no-folder": GRU + " --out no/memory.html",
+        "folder": GRU + " --out folder",
+        "in-a-comparison": "compare gru.pt --data x.npy --out memory.txt",
+        "of-the-demo": "demo --out memory.png",
+        "no-folder-for-the-demo": "demo --out no/memory.html",
+    },
+    "CHECKPOINT": {
+        "left-out": "assess --data x.npy",
+        "none-to-compare": "compare --data x.npy",
+        "twice": "compare gru.pt gru.pt --data x.npy",
+    },
+    "--match": {"unknown": "compare gru.pt --data x.npy --match size"},
+    "match": {"state": "compare gru.pt gru8.pt --data x.npy --lags 3 --match state --state output"},
+    "--text": {
+        "missing": "demo --text no.txt",
+        "folder": "demo --text folder",
+        "short": "demo --text text.txt",
+        "not-utf-8": "demo --text latin.txt",
+    },
+    "--minutes": {
+        "string": "demo --minutes few",
+        "zero": "demo --minutes 0",
+        "negative": "demo --minutes=-1",
+        "nan": "demo --minutes nan",
+        "inf": "demo --minutes inf",
+    },
+    "COMMAND": {"none": "", "unknown": "measure gru.pt"},
+    "--fast": {"unknown": "info --fast"},
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(COMMANDS))
+def test_commands(argument, given, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    try:
+        code = main(given[argument].split())
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("rnnmem"), err
+    assert argument in lines[0], err
+
+
+# What is not bad input, and what a measurement leaves as it was.
+
+
+def snapshot(model):
+    return (
+        [module.training for module in model.modules()],
+        [(p.requires_grad, p.grad, p.detach().clone()) for p in model.parameters()],
+        torch.random.get_rng_state(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+    )
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_measuring_leaves_everything_as_it_was(backend, training):
+    model = nn.LSTM(I, H, num_layers=2, dropout=0.5).train(training)
+    model.weight_hh_l0.requires_grad_(False)
+    broken = filled(NAN, lstm())
+    before, inputs = snapshot(model), X.clone().requires_grad_()
+    found = [assess(model, inputs, backend=backend).retention for _ in range(2)]
+    fitted = fit_recall(model, X, backend=backend)
+    one = MemoryMeter(model, fitted, backend=backend)
+    one.update(X)
+    refused("inputs", one.update, X[:, 1:])
+    refused("model", assess, broken, backend=backend)
+    assert torch.equal(*found)  # dropout is off, and nothing depends on the state of the random generator
+    assert not found[0].requires_grad
+    after = snapshot(model)
+    assert (after[0], after[3], after[4]) == (before[0], before[3], before[4])
+    assert torch.equal(after[2], before[2])
+    for (grad_flag, grad, value), (was_flag, was_grad, was) in zip(after[1], before[1], strict=True):
+        assert (grad_flag, grad) == (was_flag, was_grad)
+        assert torch.equal(value, was)
+    assert inputs.requires_grad
+    assert inputs.grad is None
+    assert torch.equal(inputs.detach(), X)
+
+
+def test_an_object_that_fails_leaves_the_mode_as_it_was():
+    class Module(nn.Module, Late):
+        def __init__(self):
+            nn.Module.__init__(self)
+            self.nonsense = lambda x, s: None
+            self.dropout = nn.Dropout()
+
+    model = Module().train()
+    model.dropout.eval()
+    refused("model", assess, model)
+    assert model.training
+    assert not model.dropout.training
+
+
+def test_numpy_numbers_are_numbers():
+    wanted = rnnmem.assess(gru(), X, lags=3, washout=10, ridge=1e-3, fit=0.5, innovation_order=2, layer=0)
+    found = rnnmem.assess(
+        gru(),
+        X,
+        lags=np.int64(3),
+        washout=np.int32(10),
+        ridge=np.float64(1e-3),
+        fit=np.float32(0.5),
+        innovation_order=np.int16(2),
+        layer=np.int64(0),
+        seed=np.uint8(0),
+    )
+    assert json.dumps(found.to_dict()) == json.dumps(wanted.to_dict())
+    for grid in (np.arange(4), torch.arange(4), range(4), (0, 1, 2, 3), [np.int8(n) for n in range(4)]):
+        assert assess(gru(), lags=grid).lags.tolist() == [0, 1, 2, 3]
+    assert found.memory_amount(np.int64(2)) == found.memory_amount(2)
+    assert found.span(np.float64(0.5)) == found.span(0.5)
+    long = assess(gru(), X.repeat(5, 1, 1) + torch.arange(5 * T).view(-1, 1, 1).sin())
+    assert torch.equal(long.interval(level=np.float32(0.5))[0], long.interval(level=0.5)[0])
+    EchoState(torch.ones(H, I), torch.eye(H), leak=np.float64(0.5))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_strides_do_not_matter(backend):
+    wanted = assess(gru(), X, backend=backend)
+    strided = X.flip(0).repeat_interleave(2, dim=2).flip(0)[:, :, ::2]
+    turned = X.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    for inputs in (strided, turned):
+        assert not inputs.is_contiguous()
+        assert torch.equal(assess(gru(), inputs, backend=backend).retention, wanted.retention)
+    weights = gru()
+    weights.weight_hh_l0 = nn.Parameter(weights.weight_hh_l0.detach().T.contiguous().T)
+    assert torch.equal(assess(weights, X, backend=backend).retention, wanted.retention)
+    tokens = assess(gru(), TOKENS, embedding=TABLE, backend=backend)
+    turned = TOKENS.T.contiguous().T
+    wide = TABLE.repeat_interleave(2, dim=1)[:, ::2]
+    again = assess(gru(), turned, embedding=wide, semantics=wide, backend=backend)
+    assert torch.equal(again.retention, tokens.retention)
+
+
+def test_too_few_steps_say_what_to_do():
+    line = refused("inputs", rnnmem.assess, gru(), X[:80])
+    assert "more than max(washout, max lag) = 128 steps in the fit part" in line
+    assert "use more steps, fewer lags or less washout" in line
+
+
+def test_a_whole_module_gets_the_call_to_make():
+    line = refused("model", assess, WordModel())
+    assert "assess(model.lstm, inputs, embedding=model.encoder, head=model.decoder)" in line
+
+
+def test_errors_name_stream_and_step():
+    for value in (NAN, INF, -INF):
+        assert "stream 2 at step 20" in refused("inputs", assess, gru(), with_value(X, (20, 2, 1), value))
+    semantics = with_value(X, (30, 1, 0), NAN)
+    assert "stream 1 at step 30" in refused("semantics", assess, gru(), X, semantics=semantics)
+    tokens = with_value(TOKENS, (25, 3), V)
+    assert "7 in stream 3 at step 25" in refused("inputs", assess, gru(), tokens, embedding=TABLE)
+    batch_first = nn.GRU(I, H, batch_first=True)
+    turned = with_value(X, (20, 2, 1), NAN).transpose(0, 1)
+    assert "stream 2 at step 20" in refused("inputs", assess, batch_first, turned)
+    late = Late(lambda x, s: (with_value(x, (2, 0), NAN), s))
+    assert "stream 2 at step 30" in refused("model", assess, late)
+
+
+def test_bools_are_no_ints():
+    for option in ("lags", "layer", "washout", "innovation_order", "seed"):
+        assert "True" in refused(option, assess, gru(), **{option: True})

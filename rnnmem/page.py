@@ -126,9 +126,9 @@ def cards(report: MemoryReport) -> str:
 
 def card(row: Row) -> str:
     """One indicator."""
+    first = row.own or row.raw
     unit = f" {row.unit}" if row.unit else ""
     unit = unit.removesuffix("s") if first == "1" else unit
-    first = row.own or row.raw
     value = escape(first + unit if first != NONE else NONE)
     if row.own and row.raw:
         value += f" <small>in all: {escape(row.raw)}</small>"

@@ -13,6 +13,15 @@ from rnnmem import Comparison, MemoryReport
 SHOWN = (0, 1, 2, 3, 4, 6, 8, 12, 15, 22, 32)
 """Lags of the Shakespeare tables, where the reports have them."""
 
+ENCODER = ("pronunciations", "encoder-data", "encoder-summary", "encoder-lags", "encoder-first-letter")
+SHAKESPEARE = (
+    "shakespeare-data",
+    "shakespeare-trained",
+    "shakespeare-trained-lags",
+    "shakespeare-untrained",
+    "shakespeare-untrained-lags",
+)
+
 
 def blocks(folder: Path) -> dict[str, str]:
     """Makes every generated part of the page.
@@ -24,26 +33,44 @@ def blocks(folder: Path) -> dict[str, str]:
         Marker name -> Markdown.
     """
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    encoder = {name: MemoryReport.load(folder / f"{name}.json") for name in ("encoder", "encoder-untrained")}
-    shakespeare = {}
-    for name in ("trained", "untrained"):
-        saved = json.loads((folder / f"shakespeare-{name}.json").read_text(encoding="utf-8"))
-        shakespeare[name] = Comparison.from_dict(saved)
-    return {
-        "pronunciations": table(
-            ("word", "pronounced"),
-            [(word, f"`{said}`") for word, said in facts["encoder"]["pronunciations"].items()],
-        ),
-        "encoder-data": encoder_data(facts["encoder"], encoder["encoder"]),
-        "encoder-lags": by_lag(encoder["encoder"], encoder["encoder-untrained"]),
-        "encoder-first-letter": first_letter(encoder["encoder"], encoder["encoder-untrained"]),
-        "encoder-summary": summaries(
-            {"trained": encoder["encoder"], "untrained": encoder["encoder-untrained"]}
-        ),
-        "shakespeare-data": shakespeare_data(facts),
-        **{f"shakespeare-{name}": units(found, facts) for name, found in shakespeare.items()},
-        **{f"shakespeare-{name}-lags": curves(found) for name, found in shakespeare.items()},
-    }
+    made = dict.fromkeys((*ENCODER, *SHAKESPEARE), "*Not measured yet: `make real`.*")
+    if "encoder" in facts:
+        made |= encoder_blocks(folder, facts["encoder"])
+    if "shakespeare" in facts:
+        made |= shakespeare_blocks(folder, facts["shakespeare"])
+    return made
+
+
+def encoder_blocks(folder: Path, facts: dict[str, Any]) -> dict[str, str]:
+    """Makes the parts that tell of the encoder."""
+    trained, untrained = (
+        MemoryReport.load(folder / f"{name}.json") for name in ("encoder", "encoder-untrained")
+    )
+    said = [(word, f"`{phonemes}`") for word, phonemes in facts["pronunciations"].items()]
+    parts = (
+        table(("word", "pronounced"), said),
+        encoder_data(facts, trained),
+        summaries({"trained": trained, "untrained": untrained}),
+        by_lag(trained, untrained),
+        first_letter(trained, untrained),
+    )
+    return dict(zip(ENCODER, parts, strict=True))
+
+
+def shakespeare_blocks(folder: Path, facts: dict[str, Any]) -> dict[str, str]:
+    """Makes the parts that tell of the next-word models."""
+    trained, untrained = (
+        Comparison.from_dict(json.loads((folder / f"shakespeare-{name}.json").read_text(encoding="utf-8")))
+        for name in ("trained", "untrained")
+    )
+    parts = (
+        shakespeare_data(facts),
+        units(trained, facts),
+        curves(trained),
+        units(untrained, facts),
+        curves(untrained),
+    )
+    return dict(zip(SHAKESPEARE, parts, strict=True))
 
 
 def encoder_data(facts: dict[str, Any], report: MemoryReport) -> str:
@@ -99,10 +126,10 @@ def summaries(reports: dict[str, MemoryReport]) -> str:
 
 def shakespeare_data(facts: dict[str, Any]) -> str:
     """Says what was trained and how."""
-    told = facts["shakespeare"]
+    versions = f"torch {facts['torch']}, Python {facts['python']}, {facts['threads']} threads"
     return (
-        f"{told['words']:,} words and marks, {told['vocabulary']:,} different ones told apart; each network "
-        f"read the text once; torch {told['torch']}, Python {told['python']}, {told['threads']} threads."
+        f"{facts['words']:,} words and marks, {facts['vocabulary']:,} different ones told apart; each network "
+        f"read nine tenths of the text once in training; {versions}."
     )
 
 
@@ -114,7 +141,7 @@ def units(found: Comparison, facts: dict[str, Any]) -> str:
     head += ["own capacity, words", "raw capacity, words", "memory horizon, words"]
     rows = []
     for name, states in found.reports.items():
-        told = facts["shakespeare"]["units"][name]
+        told = facts["units"][name]
         for state, seeds in states.items():
             if state == "full" and name != "LSTM":
                 continue  # an RNN and a GRU carry nothing but their output

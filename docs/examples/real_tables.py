@@ -128,7 +128,7 @@ def shakespeare_data(facts: dict[str, Any]) -> str:
     """Says what was trained and how."""
     versions = f"torch {facts['torch']}, Python {facts['python']}, {facts['threads']} threads"
     return (
-        f"{facts['words']:,} words and marks, {facts['vocabulary']:,} different ones told apart; each network "
+        f"{facts['words']:,} words and marks, {facts['vocabulary']:,} told apart; each network "
         f"read nine tenths of the text once in training; {versions}."
     )
 

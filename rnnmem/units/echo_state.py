@@ -7,11 +7,13 @@ Source: Jaeger, Lukosevicius, Popovici and Siewert, 2007.
 
 from __future__ import annotations
 
+from operator import index
+
 import torch
 from torch import Tensor, nn
 
 from rnnmem.errors import expected, shown
-from rnnmem.lags import is_number
+from rnnmem.lags import is_int, is_number
 from rnnmem.units.rnn import preactivation
 from rnnmem.units.unit import Unit, Weights
 
@@ -77,6 +79,7 @@ class EchoState(nn.Module):
 
     @property
     def unit(self) -> Unit:
+        """What it is to every backend."""
         return BY_ACTIVATION[self.activation]
 
     @property
@@ -87,20 +90,57 @@ class EchoState(nn.Module):
         return Weights(self.weight_ih, self.weight_hh, bias, zero, self.leak)
 
     def init_state(self, batch: int) -> Tensor:
-        """The state before the first step: zeros [B, H]."""
+        """The state before the first step.
+
+        Args:
+            batch: B, how many streams.
+
+        Returns:
+            Zeros [B, H].
+
+        Raises:
+            RnnMemError: not an int >= 0.
+        """
+        if not is_int(batch) or index(batch) < 0:
+            raise expected("batch", "an int >= 0", shown(batch))
         return self.weight_hh.new_zeros(batch, self.weight_hh.shape[0])
 
     def step(self, x_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: x_t [B, I] and state [B, H] to (output [B, H], state [B, H])."""
+        """One step of all streams.
+
+        Args:
+            x_t: inputs [B, I].
+            state: [B, H].
+
+        Returns:
+            (output [B, H], state [B, H]), the same tensor twice.
+
+        Raises:
+            RnnMemError: a wrong type, shape, dtype or device.
+        """
+        hidden, size = self.weight_ih.shape
+        check_given(self.weight_ih, "x_t", x_t, (None, size))
+        check_given(self.weight_ih, "state", state, (len(x_t), hidden))
         h = self.unit.step(self.weights, x_t, state.unsqueeze(0))[0]
         return h, h
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Runs inputs [T, B, I] to (outputs [T, B, H], last state [B, H])."""
+        """Runs a sequence.
+
+        Args:
+            inputs: [T, B, I].
+            state: before the first step [B, H]; None is zeros.
+
+        Returns:
+            (outputs [T, B, H], last state [B, H]).
+
+        Raises:
+            RnnMemError: inputs or state of a wrong type, shape, dtype or device.
+        """
         hidden, size = self.weight_ih.shape
-        self.check_given("inputs", inputs, (None, None, size))
+        check_given(self.weight_ih, "inputs", inputs, (None, None, size))
         if state is not None:
-            self.check_given("state", state, (inputs.shape[1], hidden))
+            check_given(self.weight_ih, "state", state, (inputs.shape[1], hidden))
         state = self.init_state(inputs.shape[1]) if state is None else state
         outputs = []
         for x_t in inputs:
@@ -108,25 +148,22 @@ class EchoState(nn.Module):
             outputs.append(output)
         return torch.stack(outputs) if outputs else inputs.new_empty(0, *state.shape), state
 
-    def check_given(self, name: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
-        """Refuses what is not a tensor of this shape (None is any size), dtype and device."""
-        if not isinstance(value, Tensor):
-            raise expected(name, "a Tensor", type(value).__name__)
-        fits = value.dim() == len(shape) and all(
-            n in (None, m) for n, m in zip(shape, value.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise expected(name, f"shape ({wanted})", tuple(value.shape))
-        w = self.weight_ih
-        if value.dtype != w.dtype or value.device != w.device:
-            raise expected(
-                name, f"{w.dtype} on {w.device} like the weights", f"{value.dtype} on {value.device}"
-            )
-
     def extra_repr(self) -> str:
+        """What stands between the brackets of its repr."""
         hidden, size = self.weight_ih.shape
         return f"{size}, {hidden}, leak={self.leak}, activation={self.activation!r}"
+
+
+def check_given(like: Tensor, name: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Refuses what is not a tensor of this shape (None is any size), dtype and device."""
+    if not isinstance(value, Tensor):
+        raise expected(name, "a Tensor", type(value).__name__)
+    if value.dim() != len(shape) or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise expected(name, f"shape ({wanted})", tuple(value.shape))
+    if value.dtype != like.dtype or value.device != like.device:
+        wanted = f"{like.dtype} on {like.device} like the weights"
+        raise expected(name, wanted, f"{value.dtype} on {value.device}")
 
 
 def check_weights(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None) -> None:

@@ -28,10 +28,12 @@ class Weights:
 
     @property
     def input_size(self) -> int:
+        """I, features of an input."""
         return self.ih.shape[1]
 
     @property
     def hidden_size(self) -> int:
+        """H, units of the layer."""
         return self.hh.shape[1]
 
 

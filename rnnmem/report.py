@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnnmem.errors import RnnMemError, expected, shown
@@ -23,6 +21,7 @@ from rnnmem.indicators.memory_horizon import memory_horizon
 from rnnmem.indicators.suitable_length import SuitableLength, suitable_length_memory
 from rnnmem.lags import is_int, is_number, lag_grid
 from rnnmem.options import read_flag, read_share
+from rnnmem.report_data import check_report, plain, tensor
 
 FORMAT = "rnnmem memory report 1"
 CONTROLS = ("memoryless", "window", "inference", "inference_se")
@@ -53,6 +52,10 @@ class MemoryReport:
         rows: {"fit": n, "measured": n} at the first lag.
         model: name, unit, sizes and costs of the network.
         settings: how it was measured.
+        forgotten: not measured yet, None.
+        forgotten_inputs: not measured yet, None.
+        learnable: not measured yet, None.
+        used: not measured yet, None.
     """
 
     lags: Tensor
@@ -183,37 +186,123 @@ class MemoryReport:
         return memory_horizon(self.own, self.controls["inference"], self.controls["inference_se"])
 
     def curve(self, own: bool = False) -> Curve:
-        """The curve of retention, or of own retention."""
+        """The curve of retention, or of own retention.
+
+        Args:
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            The curve, with all that its intervals need.
+
+        Raises:
+            RnnMemError: `own` of a wrong type.
+        """
         return self.own if read_flag("own", own) else self.raw
 
     def memory_amount(self, n: int, own: bool = False) -> float | None:
-        """M(n) in tokens, 1 <= n <= max lag + 1; None where lag 0 is not in the grid."""
-        return amounts.memory_amount(self.curve(own), self.length(n))
+        """M(n), the sum of retention over lags 0 ... n - 1.
+
+        Args:
+            n: the order, 1 <= n <= max lag + 1 in steps.
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            Tokens' worth kept; None where lag 0 is not in the grid.
+
+        Raises:
+            RnnMemError: `n` or `own` out of range or of a wrong type.
+        """
+        return amounts.memory_amount(self.curve(own), order(n, self.lags))
 
     def memory_amount_se(self, n: int, own: bool = False) -> float | None:
-        """Standard error of M(n) in tokens."""
-        return amounts.memory_amount_se(self.curve(own), self.length(n))
+        """Standard error of M(n).
+
+        Args:
+            n: the order, 1 <= n <= max lag + 1 in steps.
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            In tokens; None where lag 0 is not in the grid.
+
+        Raises:
+            RnnMemError: `n` or `own` out of range or of a wrong type.
+        """
+        return amounts.memory_amount_se(self.curve(own), order(n, self.lags))
 
     def density(self, n: int, own: bool = False) -> float | None:
-        """M(n) / n."""
-        return amounts.density(self.curve(own), self.length(n))
+        """M(n) / n, retention on average over lags 0 ... n - 1.
+
+        Args:
+            n: the order, 1 <= n <= max lag + 1 in steps.
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            In tokens a step; None where lag 0 is not in the grid.
+
+        Raises:
+            RnnMemError: `n` or `own` out of range or of a wrong type.
+        """
+        return amounts.density(self.curve(own), order(n, self.lags))
 
     def relative_distance(self, n: int, own: bool = False) -> float | None:
-        """Distance in the semantic space of order n over what was expressed there."""
-        return amounts.relative_distance(self.curve(own), self.length(n))
+        """Distance in the semantic space of order n over what was expressed there.
+
+        Args:
+            n: the order, 1 <= n <= max lag + 1 in steps.
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            A ratio, 0 for perfect recall; None where lag 0 is not in the grid.
+
+        Raises:
+            RnnMemError: `n` or `own` out of range or of a wrong type.
+        """
+        return amounts.relative_distance(self.curve(own), order(n, self.lags))
 
     def span(self, theta: float = 0.5, own: bool = False) -> int | None:
-        """Steps back to which retention stays at least theta times that at lag 0."""
+        """Steps back to which retention stays at least theta times that at lag 0.
+
+        Args:
+            theta: the share, in (0, 1].
+            own: of what the newer tokens cannot predict, instead of retention.
+
+        Returns:
+            Steps; None where lag 0 is not in the grid or not kept.
+
+        Raises:
+            RnnMemError: `theta` or `own` out of range or of a wrong type.
+        """
         if not is_number(theta) or not 0 < theta <= 1:
             raise expected("theta", "a number in (0, 1]", shown(theta))
         return spans.span(self.curve(own), float(theta))
 
     def interval(self, own: bool = False, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Student's t interval at each lag: (low [K], high [K])."""
+        """Student's t interval at each lag.
+
+        Args:
+            own: of what the newer tokens cannot predict, instead of retention.
+            level: how often such intervals cover the truth, in (0, 1).
+
+        Returns:
+            (low [K], high [K]); NaN with fewer than 16 blocks.
+
+        Raises:
+            RnnMemError: `own` or `level` out of range or of a wrong type.
+        """
         return self.curve(own).interval(read_share("level", level))
 
     def suitable_length(self, basis: str = "memory") -> SuitableLength:
-        """Which length to train with, by what the state keeps; `basis="training"` needs a head."""
+        """Which length to train with, by what the state keeps.
+
+        Args:
+            basis: "memory", or "training", which needs a head and is not measured yet.
+
+        Returns:
+            The length in steps, or None where evidence lacks, with the evidence and the reason in words.
+
+        Raises:
+            RnnMemError: another basis.
+        """
         if basis == "memory":
             return suitable_length_memory(self.own)
         if basis == "training":
@@ -221,14 +310,12 @@ class MemoryReport:
             return SuitableLength(None, None, {}, reason)
         raise expected("basis", "'memory' or 'training'", repr(basis))
 
-    def length(self, n: int) -> int:
-        longest = int(self.lags[-1]) + 1
-        if not is_int(n) or not 1 <= index(n) <= longest:
-            raise expected("n", f"an int in 1 ... {longest}", shown(n))
-        return index(n)
-
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain lists, numbers and strings; NaN as None, so that it is strict JSON."""
+        """Everything as plain lists, numbers and strings.
+
+        Returns:
+            A dict for `from_dict`; NaN is None in it, so that it is strict JSON.
+        """
         out: dict[str, Any] = {"format": FORMAT}
         for item in dataclasses.fields(self):
             out[item.name] = plain(getattr(self, item.name))
@@ -238,6 +325,12 @@ class MemoryReport:
     @staticmethod
     def from_dict(data: dict[str, Any]) -> MemoryReport:
         """The report that `to_dict` wrote.
+
+        Args:
+            data: what `to_dict` returned.
+
+        Returns:
+            The report, as it was.
 
         Raises:
             RnnMemError: not such a dict.
@@ -254,8 +347,8 @@ class MemoryReport:
                 values[name] = Curve(lags=values["lags"], **parts)
             for name in ("bits", "own_bits", "hull_coverage"):
                 values[name] = tensor(values[name])
-            curves = values["controls"].items()
-            values["controls"] = {key: None if part is None else tensor(part) for key, part in curves}
+            curves = {key: values["controls"][key] for key in CONTROLS}
+            values["controls"] = {k: None if part is None else tensor(part) for k, part in curves.items()}
             report = MemoryReport(**values)
             check_report(report)
             return report
@@ -264,6 +357,9 @@ class MemoryReport:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the report as .html, .json, .png or .csv, by the ending of `path`.
+
+        Args:
+            path: where to.
 
         Raises:
             RnnMemError: another ending, or a place that cannot be written to.
@@ -275,6 +371,12 @@ class MemoryReport:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> MemoryReport:
         """Reads a report that was saved as .json.
+
+        Args:
+            path: where from.
+
+        Returns:
+            The report, as it was.
 
         Raises:
             RnnMemError: a file that is not there, cannot be read, or holds something else.
@@ -320,49 +422,9 @@ INDICATORS = (
 )
 
 
-def check_report(report: MemoryReport) -> None:
-    """Raises ValueError for a report whose parts do not belong together, as a damaged file holds them."""
-    count = len(report.lags)
-    tensors = {name: getattr(report, name) for name in ("bits", "own_bits", "hull_coverage")}
-    for name, curve in (("raw", report.raw), ("own", report.own)):
-        for item in dataclasses.fields(curve):
-            tensors[f"{name}.{item.name}"] = getattr(curve, item.name)
-    for name in CONTROLS:
-        control = report.controls[name]
-        if control is not None:
-            tensors[f"controls.{name}"] = control
-    for name, value in tensors.items():
-        shape = (len(value), count) if name.endswith("jackknife") else (count,)
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{name} of shape {tuple(value.shape)}, not {shape}")
-    for name in ("model", "settings", "rows"):
-        if not isinstance(getattr(report, name), dict):
-            raise ValueError(name)
-    for name in ("name", "dtype", "parameters"):
-        report.model[name]
-    for name in ("features", "split", "fit", "washout", "layer", "state", "innovation_order"):
-        report.settings[name]
-    if not isinstance(report.warnings, list) or not all(isinstance(w, str) for w in report.warnings):
-        raise ValueError("warnings")
-
-
-def plain(value: Any) -> Any:
-    """Tensors, curves and numbers as strict JSON."""
-    if isinstance(value, Tensor):
-        return plain(value.tolist())
-    if isinstance(value, Curve):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def tensor(values: Any) -> Tensor:
-    """Nested lists with None for NaN as a float64 tensor."""
-
-    def filled(part: Any) -> Any:
-        return [filled(p) for p in part] if isinstance(part, list) else (math.nan if part is None else part)
-
-    return torch.tensor(filled(values), dtype=torch.float64)
+def order(n: int, lags: Tensor) -> int:
+    """Checks the order of a semantic space."""
+    longest = int(lags[-1]) + 1
+    if not is_int(n) or not 1 <= index(n) <= longest:
+        raise expected("n", f"an int in 1 ... {longest}", shown(n))
+    return index(n)

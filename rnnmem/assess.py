@@ -178,6 +178,12 @@ def fit_recall(
 
     Raises:
         RnnMemError: bad input, as in `assess`.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> maps = rnnmem.fit_recall(torch.nn.LSTM(3, 8), torch.randn(2000, 4, 3), lags=4, state="full")
+        >>> maps.weight.shape
+        torch.Size([5, 3, 16])
     """
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     full = read_full(state)

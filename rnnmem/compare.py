@@ -49,7 +49,11 @@ class Comparison:
         return self.table
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain lists, numbers and strings; strict JSON."""
+        """Everything as plain lists, numbers and strings.
+
+        Returns:
+            A dict for `from_dict`; strict JSON.
+        """
         reports = {
             name: {state: [report.to_dict() for report in seeds] for state, seeds in states.items()}
             for name, states in self.reports.items()
@@ -65,6 +69,12 @@ class Comparison:
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Comparison:
         """The comparison that `to_dict` wrote.
+
+        Args:
+            data: what `to_dict` returned.
+
+        Returns:
+            The comparison, as it was.
 
         Raises:
             RnnMemError: not such a dict.
@@ -88,6 +98,9 @@ class Comparison:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the comparison as .html, .json, .png or .csv, by the ending of `path`.
+
+        Args:
+            path: where to.
 
         Raises:
             RnnMemError: another ending, or a place that cannot be written to.

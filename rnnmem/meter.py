@@ -78,7 +78,7 @@ class MemoryMeter:
         self.maps = maps
         table = None if embedding is None else read_embedding(self.network, embedding, tokens=True)
         if table is not None:
-            self.check_tokens(len(table))
+            check_tokens(maps, len(table))
         choose_backend(backend, self.network)
         self.precision = read_precision(precision)
         self.model, self.backend = model, backend
@@ -105,7 +105,7 @@ class MemoryMeter:
         Raises:
             RnnMemError: as in `update`.
         """
-        self.open(inputs, semantics, lengths, reset, count=False)
+        self._run(inputs, semantics, lengths, reset, count=False)
 
     def update(
         self,
@@ -126,9 +126,9 @@ class MemoryMeter:
         Raises:
             RnnMemError: data that does not fit the model, the maps or the chunks before.
         """
-        self.open(inputs, semantics, lengths, reset, count=True)
+        self._run(inputs, semantics, lengths, reset, count=True)
 
-    def open(
+    def _run(
         self,
         inputs: Tensor,
         semantics: Tensor | None,
@@ -153,12 +153,12 @@ class MemoryMeter:
                 backend=self.backend,
                 seed=self.maps.settings["seed"],
             )
-            self.check(session)
+            self._check(session)
             self.ran = session.backend
             runner = session.runner()
             self.measurement.feed(runner, session.space, session.data, session.flops, count)
 
-    def check(self, session: Session) -> None:
+    def _check(self, session: Session) -> None:
         """Holds a chunk against the maps and the chunks before."""
         size = session.network.feature_size(self.full)
         if size not in (None, self.maps.features):
@@ -170,7 +170,7 @@ class MemoryMeter:
                 "semantics", f"{self.maps.dimension} dimensions like the maps", session.space.dimension
             )
         if session.space.vocabulary is not None:
-            self.check_tokens(session.space.vocabulary)
+            check_tokens(self.maps, session.space.vocabulary)
         carry = self.measurement.carry
         if carry is not None:
             streams = len(carry.age)
@@ -178,11 +178,6 @@ class MemoryMeter:
                 raise expected("inputs", f"{streams} streams like the chunks before", session.data.batch)
             if (carry.tokens is not None) != session.space.tokens:
                 raise expected("inputs", "tokens or floats like the chunks before", "the other")
-
-    def check_tokens(self, vocabulary: int) -> None:
-        band = self.maps.token_band
-        if band is not None and vocabulary != len(band):
-            raise expected("embedding", f"{len(band)} tokens like the maps", vocabulary)
 
     def compute(self) -> MemoryReport:
         """The report of what has been measured so far.
@@ -238,7 +233,11 @@ class MemoryMeter:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """All of the meter but the model and the maps: tensors, ints and strings in dicts."""
+        """All of the meter but the model and the maps, to be saved and taken up again.
+
+        Returns:
+            Tensors, ints and strings in dicts; copies.
+        """
         tally, carry, state = self.measurement.tally, self.measurement.carry, self.measurement.state
         return {
             "tally": None if tally is None else tally.state_dict(),
@@ -295,3 +294,10 @@ def read_measured(model: Any, maps: RecallMaps) -> Network | ObjectNetwork:
         if str(error).startswith("layer: "):
             raise expected("maps", "maps of a layer that this model has", f"maps of layer {layer}") from error
         raise
+
+
+def check_tokens(maps: RecallMaps, vocabulary: int) -> None:
+    """Refuses an embedding of other tokens than the maps were fitted to."""
+    band = maps.token_band
+    if band is not None and vocabulary != len(band):
+        raise expected("embedding", f"{len(band)} tokens like the maps", vocabulary)

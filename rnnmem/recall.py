@@ -121,6 +121,7 @@ class RecallMaps:
 
     @property
     def dimension(self) -> int:
+        """d, of the semantic vectors."""
         return int(self.raw.weight.shape[1])
 
     @property
@@ -218,27 +219,27 @@ class RecallMaps:
         if metadata.get("format") != FORMAT:
             raise expected("path", wanted, f"{str(path)!r} of format {metadata.get('format')!r}")
         try:
-            maps = RecallMaps.from_parts(json.loads(metadata["scalars"]), tensors)
+            maps = maps_from(json.loads(metadata["scalars"]), tensors)
             check_maps(maps)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             what = f"{str(path)!r} with a part missing or wrong: {error}"
             raise expected("path", "a whole file of recall maps", what) from error
         return maps
 
-    @staticmethod
-    def from_parts(scalars: dict[str, Any], tensors: dict[str, Tensor]) -> RecallMaps:
-        """The maps out of what a file holds."""
-        predictors = tuple(
-            Predictor(**{name: tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS}, rows=rows)
-            for m, rows in enumerate(scalars.pop("predictor_rows"))
-        )
-        parts = [part.name for part in dataclasses.fields(CurveFit)]
-        fields: dict[str, Any] = {key: value for key, value in tensors.items() if "." not in key}
-        for curve in ("raw", "own"):
-            fields[curve] = CurveFit(**{part: tensors[f"{curve}.{part}"] for part in parts})
-        scalars["warnings"] = tuple(scalars["warnings"])
-        fields.setdefault("token_band", None)
-        return RecallMaps(**{**scalars, **fields}, innovations=Innovations(predictors))
+
+def maps_from(scalars: dict[str, Any], tensors: dict[str, Tensor]) -> RecallMaps:
+    """The maps out of what a file holds."""
+    predictors = tuple(
+        Predictor(**{name: tensors[f"predictor.{m}.{name}"] for name in PREDICTOR_PARTS}, rows=rows)
+        for m, rows in enumerate(scalars.pop("predictor_rows"))
+    )
+    parts = [part.name for part in dataclasses.fields(CurveFit)]
+    fields: dict[str, Any] = {key: value for key, value in tensors.items() if "." not in key}
+    for curve in ("raw", "own"):
+        fields[curve] = CurveFit(**{part: tensors[f"{curve}.{part}"] for part in parts})
+    scalars["warnings"] = tuple(scalars["warnings"])
+    fields.setdefault("token_band", None)
+    return RecallMaps(**{**scalars, **fields}, innovations=Innovations(predictors))
 
 
 def check_maps(maps: RecallMaps) -> None:

@@ -193,16 +193,16 @@ def orthogonal(units, lam):
     return lam * np.linalg.qr(np.random.default_rng(0).standard_normal((units, units)))[0]
 
 
-GRID, SHORT = [0, 1, 2, 4, 8, 11, 12, 14, 16], [0, 1, 2, 4, 8, 12]
+GRID, SHORT, RING = [0, 1, 2, 4, 8, 11, 12, 14, 16], [0, 1, 2, 4, 8, 12], [0, 1, 6, 11, 12, 16]
 CASES = {
     "white, orthogonal": Linear(orthogonal(12, 0.95), GRID, 64),
     "AR(1) .9, orthogonal": Linear(orthogonal(12, 0.95), GRID, 68, phi=0.9),
     "ignores, phi .5": Linear(0.5 * np.eye(10), SHORT, 48, phi=0.5, ignores=True),
     "ignores, phi .9": Linear(0.9 * np.eye(10), SHORT, 96, phi=0.9, batch=3, ignores=True),
-    "white, cyclic": Linear(cyclic(12, 0.93), GRID, 64),
-    "AR(1) .9, cyclic": Linear(cyclic(12, 0.93), GRID, 68, phi=0.9),
     "text, many stretches": Text(many=True),
     "text, one stretch": Text(many=False),
+    "white, cyclic": Linear(cyclic(12, 0.93), RING, 64),
+    "AR(1) .9, cyclic": Linear(cyclic(12, 0.93), RING, 68, phi=0.9),
 }
 
 

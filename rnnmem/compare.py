@@ -89,7 +89,7 @@ class Comparison:
             }
             match, trained, warnings = data["match"], data["trained"], data["warnings"]
         except (KeyError, TypeError, AttributeError) as error:
-            what = f"one without or with a wrong {error}"
+            what = f"one with a part missing or wrong: {error}"
             raise expected("data", "a whole comparison", what) from error
         for name, value, kind in (("trained", trained, dict), ("warnings", warnings, list)):
             if not isinstance(value, kind):

@@ -52,7 +52,9 @@ def lag_grid(lags: int | Sequence[int] | Tensor) -> Tensor:
         if not is_int(value):
             raise expected("lags", wanted, f"{shown(value)} in it")
     grid = [operator.index(value) for value in values]
-    if grid[0] < 0 or grid[-1] > LARGEST or any(b <= a for a, b in itertools.pairwise(grid)):
+    if max(grid) > LARGEST:
+        raise expected("lags", "lags up to 2**62", short(grid))
+    if grid[0] < 0 or any(b <= a for a, b in itertools.pairwise(grid)):
         raise expected("lags", wanted, short(grid))
     return torch.tensor(grid, dtype=torch.int64)
 
@@ -75,7 +77,9 @@ def is_number(value: object) -> bool:
 
 def spread(last: int, wanted: str) -> list[int]:
     """The grid up to `last`."""
-    if not 0 <= last <= LARGEST:
+    if last > LARGEST:
+        raise expected("lags", "lags up to 2**62", shown(last))
+    if last < 0:
         raise expected("lags", wanted, shown(last))
     grid = list(range(min(last, DENSE) + 1))
     while grid[-1] < last:

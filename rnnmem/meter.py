@@ -280,7 +280,9 @@ class MemoryMeter:
                 raise ValueError(f"backend: {state['backend']!r}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise expected(
-                "state", "the state_dict of a meter of these maps", f"one with a wrong {error}"
+                "state",
+                "the state_dict of a meter of these maps",
+                f"one with a part missing or wrong: {error}",
             ) from error
         self.measurement, self.ran = loaded, state["backend"]
 

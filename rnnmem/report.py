@@ -353,7 +353,8 @@ class MemoryReport:
             check_report(report)
             return report
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
-            raise expected("data", "a whole memory report", f"one without or with a wrong {error}") from error
+            what = f"one with a part missing or wrong: {error}"
+            raise expected("data", "a whole memory report", what) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the report as .html, .json, .png or .csv, by the ending of `path`.

@@ -939,6 +939,25 @@ def test_echo_state_runs(argument, given):
     refused(argument, EchoState(torch.ones(H, I), torch.eye(H)), **{"inputs": X, **given})
 
 
+ECHO_STEPS = {
+    "x_t": {"none": None, "rank": X, "size": X[0, :, :2], "float64": X[0].double(), "meta": X[0].to("meta")},
+    "state": {"none": None, **ECHO_RUNS["state"]},
+}
+
+
+@pytest.mark.parametrize(("argument", "given"), cases(ECHO_STEPS))
+def test_echo_state_steps(argument, given):
+    unit = EchoState(torch.ones(H, I), torch.eye(H))
+    refused(argument, unit.step, **{"x_t": X[0], "state": unit.init_state(B), **given})
+
+
+@pytest.mark.parametrize(
+    "batch", [None, "4", 4.0, True, -1], ids=["none", "string", "float", "bool", "negative"]
+)
+def test_echo_state_batches(batch):
+    refused("batch", EchoState(torch.ones(H, I), torch.eye(H)).init_state, batch)
+
+
 COMPARE = {
     "models": {
         "none": None,

@@ -10,9 +10,6 @@ from real_page import number, table, with_error
 
 from rnnmem import Comparison, MemoryReport
 
-SHOWN = (0, 1, 2, 3, 4, 6, 8, 12, 15, 22, 32)
-"""Lags of the Shakespeare tables, where the reports have them."""
-
 ENCODER = ("pronunciations", "encoder-data", "encoder-summary", "encoder-lags", "encoder-first-letter")
 SHAKESPEARE = (
     "shakespeare-data",
@@ -126,7 +123,7 @@ def summaries(reports: dict[str, MemoryReport]) -> str:
 
 def shakespeare_data(facts: dict[str, Any]) -> str:
     """Says what was trained and how."""
-    versions = f"torch {facts['torch']}, Python {facts['python']}, {facts['threads']} threads"
+    versions = f"torch {facts['torch']}, Python {facts['python']}, threads: {facts['threads']}"
     return (
         f"{facts['words']:,} words and marks, {facts['vocabulary']:,} told apart; each network "
         f"read nine tenths of the text once in training; {versions}."
@@ -160,11 +157,12 @@ def units(found: Comparison, facts: dict[str, Any]) -> str:
 
 
 def curves(found: Comparison) -> str:
-    """Sets raw, own and control side by side for each network at a few lags."""
+    """Sets raw, own and control side by side for each network, at the lags where the control was run."""
     rows = []
     reports = {name: states["output"][0] for name, states in found.reports.items()}
-    lags = next(iter(reports.values())).lags.tolist()
-    shown = [lags.index(lag) for lag in SHOWN if lag in lags]
+    first = next(iter(reports.values()))
+    lags, sampled = first.lags.tolist(), control(first).isfinite().tolist()
+    shown = [place for place, lag in enumerate(lags) if lag == 0 or sampled[place]]
     for name, report in reports.items():
         kinds = {"raw": report.retention, "own": report.own_retention, "control": control(report)}
         for kind, curve in kinds.items():
@@ -186,12 +184,12 @@ def cells(curves: list[Any]) -> list[tuple[str, ...]]:
 def own_capacity(report: MemoryReport) -> str:
     """Writes own capacity in tokens."""
     least = "≥ " if report.own_capacity_at_least else ""
-    return least + with_error(report.own_capacity, report.own_capacity_se)
+    return least + with_error(report.own_capacity, report.own_capacity_se, 3)
 
 
 def raw_capacity(report: MemoryReport) -> str:
     """Writes raw capacity in tokens."""
-    return ("≥ " if report.capacity_at_least else "") + with_error(report.capacity, report.capacity_se)
+    return ("≥ " if report.capacity_at_least else "") + with_error(report.capacity, report.capacity_se, 3)
 
 
 def horizon(report: MemoryReport) -> str:

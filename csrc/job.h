@@ -64,9 +64,12 @@ struct Project {
   T* coordinates;  // [T', B, coordinate_maps, R]
 };
 
+// Steps are counted in 64 bits with room to spare, so that no sum of two of them overflows.
+inline constexpr int64_t kLastStep = int64_t{1} << 62;
+
 // The first step from `step` on that is divisible by `every`, counted in multiples of `every`.
 inline int64_t first_multiple(int64_t step, int64_t every) {
-  return (step + every - 1) / every;
+  return step / every + (step % every != 0);
 }
 
 }  // namespace rnnmem

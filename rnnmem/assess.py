@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.inference import InferenceControl, Part, sampled_lags
-from rnnmem.innovations import allowed_order
 from rnnmem.measurement import Measurement
 from rnnmem.network import read_layer
 from rnnmem.options import (
@@ -298,9 +297,9 @@ class Assessment:
         return replace(report, controls=controls, settings={**report.settings, "window": window})
 
     def window(self, maps: RecallMaps) -> int:
-        """Tokens of the window control: p, after lowering, and no more than the lags reach."""
-        order = allowed_order(self.options.innovation_order, maps.dimension, int(maps.rows[0]))
-        return min(max(order, 1), int(maps.lags[-1]) + 1)
+        """Tokens of the window control: p after lowering, and one more where only the lags cut p short."""
+        order, longest = maps.innovations.order, int(maps.lags[-1])
+        return order + 1 if order == longest < self.options.innovation_order else order
 
     def measure(
         self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None, curves_only: bool = False

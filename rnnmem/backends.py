@@ -61,7 +61,7 @@ def not_built() -> str | None:
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("reference", tuple(UNITS), ("cpu", "cuda"), ReferenceScan, lambda: None),
+        Backend("reference", tuple(UNITS), ("cpu",), ReferenceScan, lambda: None),
         Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing),
         Backend("triton", (), ("cuda",), make_nothing, not_built),
         Backend("cuda", (), ("cuda",), make_nothing, not_built),
@@ -83,7 +83,11 @@ def choose_backend(name: str, network: Network | ObjectNetwork) -> str:
         if why:
             raise expected("backend", "one that can run this network here", f"{name!r}: {why}")
         return name
-    return next(each for each in PREFERENCE if refusal(BACKENDS[each], network) is None)
+    refusals = {each: refusal(BACKENDS[each], network) for each in PREFERENCE}
+    for each, why in refusals.items():
+        if why is None:
+            return each
+    raise expected("model", "one that a backend can run here", f"one refused by all: {refusals}")
 
 
 def refusal(backend: Backend, network: Network | ObjectNetwork) -> str | None:
@@ -91,11 +95,11 @@ def refusal(backend: Backend, network: Network | ObjectNetwork) -> str | None:
     missing = backend.missing()
     if missing:
         return missing
+    if network.device.type not in backend.devices:
+        return f"it does not run on {network.device.type}"
     if isinstance(network, ObjectNetwork):
         return None if backend.name == "reference" else "a user's object runs on 'reference' only"
     for layer in network.layers:
         if layer.unit.name not in backend.units:
             return f"it has no {layer.unit.name}"
-    if network.device.type not in backend.devices:
-        return f"it does not run on {network.device.type}"
     return None

@@ -115,6 +115,18 @@ class Chunk:
     def history(self) -> int:
         return self.vectors.shape[0] - self.age.shape[0]
 
+    def last_streams(self, count: int) -> Chunk:
+        """The chunk's last streams, at most `count`."""
+        return Chunk(
+            self.inputs[:, -count:],
+            self.vectors[:, -count:].clone(),
+            None if self.tokens is None else self.tokens[:, -count:],
+            self.age[:, -count:],
+            None if self.reset is None else self.reset[:, -count:],
+            self.step,
+            self.stream + max(0, self.age.shape[1] - count),
+        )
+
     def lagged(self, lag: int) -> Tensor:
         """Semantic vectors [T, B, d] of `lag` steps back."""
         start = self.history - lag
@@ -125,7 +137,7 @@ def fresh_carry(space: SemanticSpace, streams: Streams, history: int) -> Carry:
     """The carry of streams that have not started."""
     batch, inputs = streams.batch, streams.inputs
     dtype = space.table.dtype if space.table is not None else inputs.dtype
-    if space.aligned and streams.aligned is not None:
+    if space.source == "beside" and streams.aligned is not None:
         dtype = streams.aligned.dtype
     return Carry(
         step=0,

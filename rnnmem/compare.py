@@ -209,7 +209,7 @@ def read_states(states: Sequence[str]) -> list[str]:
 
 def read_trained(trained: bool | Mapping[str, bool] | None, names: list[str]) -> dict[str, bool | None]:
     if isinstance(trained, Mapping):
-        unknown = sorted(set(trained) - set(names))
+        unknown = sorted(map(str, set(trained) - set(names)))
         if unknown:
             raise expected("trained", f"names out of {names}", unknown)
         flags = {name: trained.get(name) for name in names}
@@ -229,7 +229,7 @@ def by_name(argument: str, value: Any, name: str, count: int) -> list[Any]:
     """The values of one network's seeds."""
     if isinstance(value, Mapping):
         if name not in value:
-            raise expected(argument, f"one for each network, {name!r} too", sorted(value))
+            raise expected(argument, f"one for each network, {name!r} too", sorted(map(str, value)))
         value = value[name]
     if isinstance(value, (list, tuple)):
         if len(value) != count:

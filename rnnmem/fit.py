@@ -70,16 +70,17 @@ def walk(
             yield chunk, carry, chunk.step == 0
 
 
-def count_rows(data: Streams, min_ages: list[int]) -> list[int]:
-    """How many rows are at least so old."""
-    counts = [0] * len(min_ages)
+def count_rows(data: Streams, least: list[int]) -> list[int]:
+    """How many rows are at least so old, for each of some increasing ages."""
+    counts = torch.zeros(len(least) + 1, dtype=torch.int64, device=data.inputs.device)
+    bounds = torch.tensor(least, device=data.inputs.device)
     last = torch.full((data.batch,), FRESH, dtype=torch.int64, device=data.inputs.device)
     steps = chunk_steps(data.batch, 16, 1)
     for start in range(0, data.steps, steps):
         age, last = ages(last, data.time(start, min(data.steps, start + steps)))
-        for index, least in enumerate(min_ages):
-            counts[index] += int((age >= least).sum())
-    return counts
+        passed = torch.bucketize(age.flatten(), bounds, right=True)
+        counts += torch.bincount(passed, minlength=len(counts))
+    return [int(n) for n in counts.flip(0).cumsum(0).flip(0)[1:]]
 
 
 def fit_maps(
@@ -90,7 +91,6 @@ def fit_maps(
     flops: int,
     options: FitOptions,
     settings: dict[str, Any],
-    warnings: tuple[str, ...] = (),
     progress: Any = None,
 ) -> Fitted:
     """Fits recall maps to the whole of `data`.
@@ -103,22 +103,21 @@ def fit_maps(
         flops: of a step, for the size of chunks.
         options: how to fit.
         settings: kept in the maps for the report.
-        warnings: lines to begin with.
         progress: called with the rows done, or None.
     """
     lags = options.lags
     rows = Rows(lags, options.split, options.washout)
     by_stream = options.split == "streams"
-    counts = count_rows(data, rows.min_age.tolist())
+    order, least = min(options.innovation_order, int(lags[-1])), int(rows.min_age[0])
+    counts = count_rows(data, [max(m, least) for m in range(order + 1)])
     if counts[0] == 0:
         raise too_few(data, rows, by_stream)
-    notes = [*space.warnings, *warnings]
-    order = min(options.innovation_order, int(lags[-1]))
-    allowed = allowed_order(order, space.dimension, counts[0])
+    notes = list(space.warnings)
+    allowed = allowed_order(order, space.dimension, counts)
     if allowed < order:
         notes.append(
             f"innovation_order lowered from {order} to {allowed}: {order} tokens of {space.dimension} "
-            f"dimensions want {10 * order * space.dimension} fit rows, there are {counts[0]}"
+            f"dimensions want {10 * order * space.dimension} fit rows, there are {counts[order]}"
         )
     kinds = allowed + 1
     innovations, frequency = survey_tokens(space, data, rows, allowed, options, by_stream)
@@ -130,6 +129,7 @@ def fit_maps(
     states, carries = [], []
     state: Any = None
     floats = max(features or 0, kinds * space.dimension, space.dimension * min(len(lags), 16))
+    flops += 2 * (features or 0) * (space.dimension * len(lags) + (features or 0))
     for chunk, carry, starts in walk(space, data, history, floats, flops):
         if starts:
             if state is not None:
@@ -142,7 +142,7 @@ def fit_maps(
             size = values.shape[2]
             band = rows.band * (2 if allowed else 1)
             moments = Moments(rows, band, size, space.dimension, values.device)
-            sample = FitSample(size, by_stream)
+            sample = FitSample(size, least, data.steps if by_stream else None)
         moments.add(values, chunk.age, lagged_targets(chunk, innovations, lags))
         null.add(values, chunk)
         sample.add(values, chunk, starts)
@@ -158,9 +158,11 @@ def fit_maps(
 
 def too_few(data: Streams, rows: Rows, by_stream: bool) -> Exception:
     if by_stream:
-        return expected("fit", "a fit part with at least one step", "none")
+        longest = data.steps if data.lengths is None else int(data.lengths.max())
+        wanted = f"streams of more than {int(rows.min_age[0])} steps (the first lag) to fit on"
+        return expected("inputs", wanted, f"at most {longest}")
     wanted = f"more than max(washout, max lag) = {int(rows.min_age[0])} steps in the fit part"
-    return expected("inputs", wanted, f"{data.steps}: use more steps, fewer lags or less washout")
+    return expected("inputs", wanted, f"{data.steps}: use more steps, smaller lags or less washout")
 
 
 def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> list[Tensor]:
@@ -237,7 +239,12 @@ def finish(
         token_band=band,
         entropy=entropy,
         block_width=max(BLOCK, 4 * int(lags[-1]), math.ceil(10 * cost.longest_time)),
-        settings={**settings, "innovation_order": innovations.order, "features": weight.shape[2]},
+        settings={
+            **settings,
+            "innovation_order": innovations.order,
+            "features": weight.shape[2],
+            "semantics": space.source,
+        },
         warnings=tuple(notes),
     )
 

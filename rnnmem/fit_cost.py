@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rnnmem.autocorrelation import Autocorrelation, Remembered, integrated_time
 from rnnmem.innovations import Innovations
 from rnnmem.moments import Rows
-from rnnmem.noise import Autocorrelation, Remembered, integrated_time
 from rnnmem.recall import CurveFit
 from rnnmem.ridge import RidgeSystem
 from rnnmem.sample import Segment

@@ -26,7 +26,7 @@ class NullMoments:
 
     def __init__(self, streams: Streams, space: SemanticSpace, first_age: int, by_stream: bool) -> None:
         self.data, self.space = streams, space
-        self.first_age, self.by_stream = first_age, by_stream
+        self.first_age, self.by_stream = first_age, by_stream and streams.batch > 1
         self.count = 0
         self.feature: Tensor | float = 0.0
         self.target: Tensor | float = 0.0

@@ -183,7 +183,7 @@ def capacity_note(report: MemoryReport) -> str:
 
 def horizon_text(curve: Curve) -> str:
     """The last significant lag, "at least" where it is the last."""
-    return reached(spans.horizon(curve), int(curve.lags[-1]))
+    return reached(spans.horizon(curve), curve.last_measured)
 
 
 def horizon_note(report: MemoryReport) -> str:
@@ -200,13 +200,13 @@ def half_life_text(curve: Curve) -> str:
     """The half-life, "more than" the last lag where it is not over by then."""
     value = spans.half_life(curve)
     if value is None and spans.starts(curve):
-        return f"more than {int(curve.lags[-1]):,}"
+        return f"more than {curve.last_measured:,}"
     return number(value, 2)
 
 
 def span_text(curve: Curve) -> str:
     """The span at one half, "at least" where it is the last lag."""
-    return reached(spans.span(curve), int(curve.lags[-1]))
+    return reached(spans.span(curve), curve.last_measured)
 
 
 def start_note(report: MemoryReport) -> str:

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnmem.autocorrelation import Autocorrelation, Remembered, integrated_time
 from rnnmem.chunks import Chunk, Streams
 from rnnmem.fit import FEWEST
 from rnnmem.fit_cost import effective_dimension
 from rnnmem.indicators.curve import measure_curve
 from rnnmem.innovations import Innovations
-from rnnmem.noise import Autocorrelation, Remembered, integrated_time
 from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner
 from rnnmem.semantics import SemanticSpace
@@ -106,33 +106,39 @@ class InferenceControl:
         lags: list[int],
         ridge: float,
         by_stream: bool,
-        progress: Any = None,
     ) -> None:
         self.runner, self.space, self.data = runner, space, data
         self.innovations, self.lags, self.ridge = innovations, lags, ridge
-        self.by_stream, self.progress = by_stream, progress
+        self.by_stream = by_stream
+        self.progress: Any = None
 
     def windows(self, part: Part, rows: int) -> Windows:
         """Starts that leave at least `rows` rows at the longest lag, evenly spread, or all there are."""
-        longest = self.lags[-1]
-        streams = torch.tensor(part.streams)
-        if self.by_stream:
-            lengths = self.lengths()[streams]
-            possible = int((lengths - max(longest, 1)).clamp(min=0).sum())
-            if possible > rows:
-                keep = (
-                    torch.linspace(0, len(streams) - 1, -(-len(streams) * rows // possible)).long().unique()
-                )
-                streams, lengths = streams[keep], lengths[keep]
-            starts = torch.arange(1, int(lengths.max()) if len(lengths) else 1)
-            grid = Windows(starts.expand(len(streams), -1), streams[:, None].expand(-1, len(starts)))
-            return grid
-        low = max(1, part.first - max(longest, 1) + 1)
-        high = part.end - 1
-        if part.end - max(longest, 1) > max(1, part.first):
-            low, high = max(1, part.first), part.end - max(longest, 1)
-        wanted = -(-rows // len(streams))
-        count = min(wanted, high - low + 1)
+        return self.windows_of_streams(part, rows) if self.by_stream else self.windows_in_time(part, rows)
+
+    def windows_of_streams(self, part: Part, rows: int) -> Windows:
+        """Stream after stream [n, 1]: every start of evenly spread streams, or every so many of long ones."""
+        streams, longest = torch.tensor(part.streams), max(self.lags[-1], 1)
+        lengths = self.lengths()[streams]
+        possible = int((lengths - longest).clamp(min=0).sum())
+        if possible > rows:
+            count = -(-len(streams) * rows // possible)
+            keep = torch.linspace(0, len(streams) - 1, count, dtype=torch.float64).round().long()
+            streams, lengths = streams[keep], lengths[keep]
+            possible = int((lengths - longest).clamp(min=0).sum())
+        stride = max(1, possible // rows)
+        starts = torch.arange(1, max(1, int(lengths.max())), stride)
+        inside = starts < lengths[:, None]
+        stream = streams[:, None].expand(-1, len(starts))[inside]
+        return Windows(starts.expand(len(streams), -1)[inside].unsqueeze(1), stream.unsqueeze(1))
+
+    def windows_in_time(self, part: Part, rows: int) -> Windows:
+        """Evenly spread times, each of all streams [n, B]."""
+        streams, longest = torch.tensor(part.streams), max(self.lags[-1], 1)
+        low, high = max(1, part.first - longest + 1), part.end - 1
+        if part.end - longest > max(1, part.first):
+            low, high = max(1, part.first), part.end - longest
+        count = max(0, min(-(-rows // len(streams)), high - low + 1))
         starts = torch.linspace(low, high, count, dtype=torch.float64).round().long()
         return Windows(starts[:, None].expand(-1, len(streams)), streams.expand(count, -1))
 
@@ -147,7 +153,7 @@ class InferenceControl:
         inside = row < self.lengths()[windows.stream]
         return inside if self.by_stream else inside & (row >= part.first) & (row < part.end)
 
-    def features(self, windows: Windows) -> list[Tensor]:
+    def states(self, windows: Windows, features: int) -> list[Tensor]:
         """The state after each sampled number of tokens, for windows [n, m]: [n, m, F] by lag."""
         shape = windows.start.shape
         start, stream = windows.start.flatten(), windows.stream.flatten()
@@ -164,8 +170,7 @@ class InferenceControl:
                 values, state = self.runner.store(chunk, state)
                 values, at = values[-1], at + length
             found.append(None if values is None else values.unflatten(0, shape))
-        size = next((f.shape[-1] for f in found if f is not None), 1)
-        none = torch.zeros(*shape, size, dtype=self.space_dtype())
+        none = torch.zeros(*shape, features, dtype=self.space_dtype())
         return [none if f is None else f for f in found]
 
     def space_dtype(self) -> torch.dtype:
@@ -192,33 +197,33 @@ class InferenceControl:
     def run(self, fit: Part, measured: Part, features: int) -> tuple[Tensor, Tensor]:
         """Own retention [n] of the control and its standard error [n], at the sampled lags."""
         rows = wanted_rows(features)
-        maps = self.fit(fit, rows)
+        maps = self.fit(fit, rows, features)
         sums = [torch.zeros(BLOCKS, 3, dtype=torch.float64) for _ in self.lags]
         windows = self.windows(measured, rows)
-        total, done = windows.start.numel(), 0
+        total, done = max(1, windows.start.numel()), 0
         for batch in self.batches(windows):
             # In the order of time (of streams) and, where starts are few, of the streams within.
             block = (done + torch.arange(batch.start.numel())) * BLOCKS // total
             done += batch.start.numel()
             targets = self.innovation(batch)
-            for index, values in enumerate(self.features(batch)):
+            for index, values in enumerate(self.states(batch, features)):
                 fitted = maps[index]
                 mask = self.valid(measured, batch, self.lags[index])
                 left = values.double() @ fitted.weight.T + fitted.bias - targets[index].double()
-                distance = left.square().sum(-1) * mask
-                variance = (targets[index].double() - fitted.mean).square().sum(-1) * mask
+                distance = left.square().sum(-1).masked_fill(~mask, 0)
+                variance = (targets[index].double() - fitted.mean).square().sum(-1).masked_fill(~mask, 0)
                 columns = torch.stack((distance, variance, mask.double()), dim=-1).flatten(0, 1)
                 belongs = block == torch.arange(BLOCKS).unsqueeze(1)
                 sums[index] += belongs.double() @ columns.cpu()
             self.report(batch)
         return self.score(maps, sums)
 
-    def fit(self, part: Part, rows: int) -> list[WindowMap]:
+    def fit(self, part: Part, rows: int, features: int) -> list[WindowMap]:
         """A recall map for each sampled lag."""
-        fits = [WindowFit(self.ridge) for _ in self.lags]
+        fits = [WindowFit(self.ridge, features, self.space.dimension) for _ in self.lags]
         for batch in self.batches(self.windows(part, rows)):
             targets = self.innovation(batch)
-            for index, values in enumerate(self.features(batch)):
+            for index, values in enumerate(self.states(batch, features)):
                 fits[index].add(values, targets[index], self.valid(part, batch, self.lags[index]))
             self.report(batch)
         return [fit.solve() for fit in fits]
@@ -266,8 +271,8 @@ class WindowMap:
 class WindowFit:
     """Fits the recall map of one lag to the control's states."""
 
-    def __init__(self, ridge: float) -> None:
-        self.ridge = ridge
+    def __init__(self, ridge: float, features: int, dimension: int) -> None:
+        self.ridge, self.features, self.dimension = ridge, features, dimension
         self.count = 0
         self.pilot: tuple[Tensor, Tensor] | None = None
         self.sums: list[Tensor] = []
@@ -290,8 +295,9 @@ class WindowFit:
 
     def solve(self) -> WindowMap:
         if self.pilot is None:
-            nan = torch.full((1,), float("nan"), dtype=torch.float64)
-            return WindowMap(nan[None], nan, nan, 1.0, 0.0, float("nan"))
+            nan = torch.full((self.dimension,), float("nan"), dtype=torch.float64)
+            weight = nan[:, None].expand(-1, self.features)
+            return WindowMap(weight, nan, nan, 1.0, 0.0, float("nan"))
         h, e, hh, he = (part / self.count for part in self.sums)
         system = RidgeSystem(h + self.pilot[0], hh - h.outer(h), self.ridge)
         weight = system.solve(he - h.outer(e))

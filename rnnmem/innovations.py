@@ -100,8 +100,11 @@ class InnovationMoments:
         self.square = {m: torch.zeros(width[m], width[m], dtype=torch.float64, device=device) for m in sizes}
 
     def add(self, chunk: Chunk) -> None:
+        real = chunk.age >= 0
+        if not bool(real.any()):
+            return
         if self.pilot is None:
-            self.pilot = chunk.lagged(0).flatten(0, 1).mean(dim=0).double()
+            self.pilot = chunk.lagged(0)[real].mean(dim=0).double()
         for m in self.count:
             least = m if self.by_lag else self.first_age
             mask = chunk.age == m if m < self.order else chunk.age >= least
@@ -149,6 +152,6 @@ class InnovationMoments:
         return Predictor(weight, bias, newer, left, count)
 
 
-def allowed_order(order: int, dimension: int, rows: int) -> int:
-    """The order lowered until order * d is at most a tenth of the fit rows."""
-    return min(order, rows // (10 * dimension))
+def allowed_order(order: int, dimension: int, rows: list[int]) -> int:
+    """The order lowered until order * d is at most a tenth of the rows to fit it on, `rows[order]`."""
+    return max(m for m in range(order + 1) if 10 * m * dimension <= rows[m])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -53,9 +54,13 @@ class Measurement:
         history = self.maps.history
         carry = self.carry or fresh_carry(space, data, history)
         state = runner.init_state(data.batch) if self.state is None else self.state
-        if self.tally is None:
-            self.tally = Tally(self.maps, data.batch)
+        # Summed apart and put in place at the end, so that a call that fails leaves all as it was.
+        tally = Tally(self.maps) if self.tally is None else copy.deepcopy(self.tally)
+        tally.add_streams(data.batch)
         kinds = len(self.maps.innovations.predictors)
+        # The projection and the residuals' second moments take their share of a chunk's time too.
+        d, maps = self.maps.dimension, len(self.plan.lag)
+        flops += 2 * maps * d * (self.maps.features + d)
         floats = max(self.maps.features, kinds * self.maps.dimension, 2 * len(self.plan.lag))
         # The same tensors for every chunk, so that a backend packs them once.
         readers = self.readers(carry.vectors)
@@ -72,13 +77,13 @@ class Measurement:
                     targets = self.maps.innovations.targets(chunk.vectors)
                     projection = self.projection(readers, targets, chunk.age, chunk.step)
                     projected, held = runner.project(chunk, held, projection)
-                    self.tally.add(chunk, projected, targets, self.maps, self.plan, self.moment_every)
-                    self.tally.add_coordinates(chunk, projected, self.maps, self.plan, self.coordinates_every)
+                    tally.add(chunk, projected, targets, self.maps, self.plan, self.moment_every)
+                    tally.add_coordinates(chunk, projected, self.maps, self.plan, self.coordinates_every)
                 if progress is not None:
                     progress(chunk.age.numel())
             states.append(held)
             carries.append(one)
-        self.state, self.carry = stream_join(runner, states), join_carries(carries)
+        self.state, self.carry, self.tally = stream_join(runner, states), join_carries(carries), tally
 
     @property
     def moment_every(self) -> int:

@@ -164,7 +164,16 @@ class MemoryMeter:
         if size not in (None, self.maps.features):
             raise expected("model", f"a state of {self.maps.features} features like the maps", size)
         if isinstance(session.network, ObjectNetwork):
-            session.network.model.width["features" if self.full else "output"] = self.maps.features
+            names = ("features", "state") if self.full else ("output",)
+            session.network.model.width.update(dict.fromkeys(names, self.maps.features))
+        if session.space.source != self.maps.settings["semantics"]:
+            sources = {
+                "inputs": "the inputs themselves",
+                "table": "a table",
+                "beside": "a tensor beside the inputs",
+            }
+            wanted = f"{sources[self.maps.settings['semantics']]}, like the maps"
+            raise expected("semantics", wanted, sources[session.space.source])
         if session.space.dimension != self.maps.dimension:
             raise expected(
                 "semantics", f"{self.maps.dimension} dimensions like the maps", session.space.dimension
@@ -225,10 +234,8 @@ class MemoryMeter:
         mine, theirs = self.measurement, other.measurement.tally
         if theirs is not None:
             if mine.tally is None:
-                mine.tally = Tally(self.maps, theirs.streams)
-                mine.tally.load_state_dict(theirs.state_dict())
-            else:
-                mine.tally.merge(theirs)
+                mine.tally = Tally(self.maps)
+            mine.tally.merge(theirs)
             self.ran = other.ran
         return self
 

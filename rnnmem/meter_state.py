@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from rnnmem.chunks import ENDED, Carry
-from rnnmem.lags import is_int
+from rnnmem.lags import LARGEST, is_int
 from rnnmem.network import Network, ObjectNetwork
 from rnnmem.recall import RecallMaps
 from rnnmem.runner import make_runner
-from rnnmem.tally import Tally
+from rnnmem.tally import COUNTS, MOST_BLOCKS, Tally
 from rnnmem.tree import leaves, unflatten
 
 
 def read_carry(maps: RecallMaps, dtype: torch.dtype, given: dict[str, Any]) -> Carry:
     """The history in a state_dict, as a copy."""
     step, age, vectors, tokens = (given[name] for name in ("step", "age", "vectors", "tokens"))
-    if not is_int(step) or index(step) < 0:
+    if not is_int(step) or not 0 <= index(step) <= LARGEST:
         raise ValueError(f"carry: step {step!r}")
     streams, history = len(age), maps.history
     check_like("carry: age", age, torch.empty(streams, dtype=torch.int64))
@@ -53,10 +53,15 @@ def read_state(network: Network | ObjectNetwork, given: list[Tensor], age: Tenso
 
 def read_tally(maps: RecallMaps, given: dict[str, Any]) -> Tally:
     """The sums in a state_dict, as a copy."""
-    streams, width = given["streams"], given["group_width"]
-    if not is_int(streams) or not is_int(width) or index(streams) < 1 or index(width) < 1:
-        raise ValueError("tally: number of streams")
-    tally = Tally(maps, index(streams))
+    counts = [given[name] for name in COUNTS]
+    if not all(is_int(count) and 0 <= index(count) <= LARGEST for count in counts):
+        raise ValueError(f"tally: counts {counts}")
+    streams, first, width, joins = counts
+    if width < 1 or joins > 62 or len(given["groups"]) > MOST_BLOCKS:
+        raise ValueError("tally: groups of streams")
+    if streams and first + (streams - 1) // width >> joins >= len(given["groups"]):
+        raise ValueError("tally: groups of streams")
+    tally = Tally(maps)
     template = tally.state_dict()
     columns = template["groups"].shape[1]
     for name, part in template.items():

@@ -68,15 +68,17 @@ class Moments:
         self.square = torch.zeros(bands, features, features, dtype=torch.float64, device=device)
         self.target = torch.zeros(maps, dimension, dtype=torch.float64, device=device)
         self.cross = torch.zeros(maps, features, dimension, dtype=torch.float64, device=device)
-        self.target_square = torch.zeros(maps, dimension, dimension, dtype=torch.float64, device=device)
         self.feature_pilot: Tensor | None = None
         self.target_pilot: Tensor | None = None
 
     def add(self, features: Tensor, age: Tensor, targets: list[Tensor]) -> None:
         """Adds a chunk: features [T, B, F], age [T, B], and each map's targets [T, B, d]."""
+        counted = age >= self.rows.band_start[0]
+        if not bool(counted.any()):
+            return
         if self.feature_pilot is None:
-            self.feature_pilot = features.flatten(0, 1).mean(dim=0)
-            self.target_pilot = torch.stack([each.flatten(0, 1).mean(dim=0) for each in targets])
+            self.feature_pilot = features[counted].mean(dim=0)
+            self.target_pilot = torch.stack([each[counted].mean(dim=0) for each in targets])
         centred = features - self.feature_pilot
         for band, mask in self.rows.masks(age):
             count = int(mask.sum())
@@ -101,10 +103,8 @@ class Moments:
             block = torch.stack([pick(targets[each], mask) for each in some], dim=1)
             block = block - self.target_pilot[index]
             cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
-            by_map = block.transpose(0, 1)
             self.cross[index] += cross.transpose(0, 1).double()
             self.target[index] += block.sum(dim=0, dtype=torch.float64)
-            self.target_square[index] += (by_map.mT @ by_map).double()
 
     def merged_bands(self) -> tuple[Tensor, Tensor, Tensor]:
         """Counts [S], means [S, F] about the pilot and covariances [S, F, F] of all rows from band s on."""
@@ -128,12 +128,6 @@ class Moments:
         """Mean target by map [L, d]."""
         pilot = 0 if self.target_pilot is None else self.target_pilot.double()
         return self.target / self.counts().clamp(min=1)[:, None] + pilot
-
-    def target_covariance(self) -> Tensor:
-        """[L, d, d]."""
-        count = self.counts().clamp(min=1)
-        mean = self.target / count[:, None]
-        return self.target_square / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
 
     def cross_covariance(self) -> Tensor:
         """Of features with targets, by map [L, F, d]."""

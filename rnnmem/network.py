@@ -191,7 +191,7 @@ class ObjectNetwork:
         """The whole state as [B, F]: `features(state)`, or its tensors flattened and joined."""
         if hasattr(self.model.given, "features"):
             return self.model.features(state)
-        parts = [part.flatten(1) for part in leaves(state)]
+        parts = [part.reshape(len(part), -1) for part in leaves(state)]
         split = [p for part in parts for p in ((part.real, part.imag) if part.is_complex() else (part,))]
         joined = torch.cat([part.to(self.dtype) for part in split], dim=1)
         try:

@@ -28,52 +28,65 @@ class Segment:
 
 
 class FitSample:
-    """A bounded number of the last rows: at most 65,536, and fewer for states so large that it would tell.
+    """A bounded number of the last rows that count: at most 65,536, and fewer for large states.
 
     Args:
         features: F.
-        by_stream: rows are dropped by whole streams (`split="streams"`), not by steps.
+        least_age: the age from which a row counts for some lag.
+        steps: of each stream where whole streams are dropped (`split="streams"`), None where steps are.
     """
 
-    def __init__(self, features: int, by_stream: bool) -> None:
+    def __init__(self, features: int, least_age: int, steps: int | None) -> None:
         self.limit = min(MOST_ROWS, max(FEWEST_ROWS, FLOATS // features))
-        self.by_stream = by_stream
+        self.least_age = least_age
+        self.streams = None if steps is None else max(1, self.limit // steps)
         self.runs: list[list[tuple[Tensor, Chunk]]] = []
+        self.broken = True
 
     def add(self, features: Tensor, chunk: Chunk, starts_run: bool) -> None:
         """Adds a chunk; `starts_run` where it does not follow the one before."""
-        if starts_run:
+        if self.streams is not None and self.streams < features.shape[1]:
+            features, chunk = features[:, -self.streams :].clone(), chunk.last_streams(self.streams)
+        self.broken = self.broken or starts_run
+        if not self.rows(chunk):
+            self.broken = True
+            return
+        if self.broken:
             self.runs.append([])
+            self.broken = False
         self.runs[-1].append((features, chunk))
-        while len(self.runs) > 1 and self.rows(self.runs[1:]) >= self.limit:
-            self.runs.pop(0)
-        if not self.by_stream:
-            first = self.runs[0]
-            while len(first) > 1 and self.rows([first[1:], *self.runs[1:]]) >= self.limit:
-                first.pop(0)
+        self.drop_old()
 
-    @staticmethod
-    def rows(runs: list[list[tuple[Tensor, Chunk]]]) -> int:
-        return sum(chunk.age.numel() for run in runs for _, chunk in run)
+    def drop_old(self) -> None:
+        """Lets go of what the limit can do without: whole runs, and in one long run its oldest chunks."""
+        sizes = [[self.rows(chunk) for _, chunk in run] for run in self.runs]
+        total = sum(map(sum, sizes))
+        while len(self.runs) > 1 and total - sum(sizes[0]) >= self.limit:
+            total -= sum(sizes.pop(0))
+            self.runs.pop(0)
+        while len(self.runs[0]) > 1 and total - sizes[0][0] >= self.limit and self.streams in (None, 1):
+            total -= sizes[0].pop(0)
+            self.runs[0].pop(0)
+
+    def rows(self, chunk: Chunk) -> int:
+        """How many rows of a chunk count."""
+        return int((chunk.age >= self.least_age).sum())
 
     def segments(self) -> list[Segment]:
-        """What was kept, trimmed to the limit."""
-        joined = [self.join(run) for run in self.runs if run]
-        spare = sum(s.age.numel() for s in joined) - self.limit
-        if spare <= 0:
+        """What was kept, its oldest run trimmed to the limit by whole steps."""
+        joined = [self.join(run) for run in self.runs]
+        if self.streams not in (None, 1):
             return joined
         first = joined[0]
-        steps, streams = first.age.shape
-        if self.by_stream:
-            drop = min(spare // steps, streams - 1)
-            cut = Segment(first.features[:, drop:], first.vectors[:, drop:], first.age[:, drop:])
-        else:
-            drop = min(-(-spare // streams), steps - 1)
-            cut = Segment(first.features[drop:], first.vectors[drop:], first.age[drop:])
+        later = sum(int((s.age >= self.least_age).sum()) for s in joined[1:])
+        from_the_end = (first.age >= self.least_age).sum(dim=1).flip(0).cumsum(0).flip(0) + later
+        drop = min(int((from_the_end > self.limit).sum()), len(first.age) - 1)
+        cut = Segment(first.features[drop:], first.vectors[drop:], first.age[drop:])
         return [cut, *joined[1:]]
 
     @staticmethod
     def join(run: list[tuple[Tensor, Chunk]]) -> Segment:
+        """The chunks of a run as one."""
         vectors = [run[0][1].vectors, *(chunk.vectors[chunk.history :] for _, chunk in run[1:])]
         return Segment(
             torch.cat([features for features, _ in run]),

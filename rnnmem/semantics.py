@@ -22,7 +22,7 @@ class SemanticSpace:
         vocabulary: V for token inputs, else None.
         embedding: what the network reads for each token [V, I], or None for float inputs.
         table: semantic vectors by token [V, d], or None.
-        aligned: whether they come as a tensor beside the inputs.
+        source: "inputs", "table" or "beside" the inputs: where semantic vectors come from.
         projection: [D, d] for D > 256 dimensions, or None.
         warnings: what a reader of the report has to know of it.
     """
@@ -31,7 +31,7 @@ class SemanticSpace:
     vocabulary: int | None
     embedding: Tensor | None
     table: Tensor | None
-    aligned: bool
+    source: str
     projection: Tensor | None
     warnings: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class SemanticSpace:
         """Semantic vectors [..., d] of inputs [..., I] or tokens [...]."""
         if self.table is not None:
             return self.table[inputs]
-        raw = aligned if self.aligned and aligned is not None else inputs
+        raw = aligned if self.source == "beside" and aligned is not None else inputs
         return raw if self.projection is None else raw @ self.projection
 
 
@@ -70,7 +70,7 @@ def semantic_space(
     lookup = read_embedding(network, embedding, tokens)
     if semantics is None:
         raw = lookup if lookup is not None else inputs
-        table, aligned, size = lookup, False, raw.shape[-1]
+        table, source, size = lookup, "inputs", raw.shape[-1]
     else:
         if not isinstance(semantics, Tensor):
             raise expected("semantics", "a Tensor or None", type(semantics).__name__)
@@ -79,9 +79,9 @@ def semantic_space(
             check_values("semantics", semantics)
             if len(semantics) != len(lookup):
                 raise expected("semantics", f"a table of {len(lookup)} rows like embedding", len(semantics))
-            table, aligned = semantics, False
+            table, source = semantics, "table"
         elif semantics.dim() == 3:
-            table, aligned = None, True
+            table, source = None, "beside"
         else:
             wanted = "(T, B, d) beside the inputs" + (" or (V, d)" if tokens else "")
             raise expected("semantics", f"shape {wanted}", tuple(semantics.shape))
@@ -93,7 +93,7 @@ def semantic_space(
         table = table @ projection
     vocabulary = len(lookup) if lookup is not None else None
     dimension = min(size, EXACT)
-    return SemanticSpace(dimension, vocabulary, lookup, table, aligned, projection, notes)
+    return SemanticSpace(dimension, vocabulary, lookup, table, source, projection, notes)
 
 
 def read_embedding(

@@ -73,23 +73,23 @@ class TimeBins:
 class Tally:
     """What a meter has summed so far; columns are distances [L], variances [L] and rows [K], L = K or 2K.
 
+    Groups of streams come in the order in which streams and merged meters did; when there are more than 64,
+    neighbours join pairwise, `joins` times by now. The meter's own streams begin at group `first` (before any
+    join), `group_width` streams in each.
+
     Args:
         maps: the frozen maps.
-        streams: B.
     """
 
-    def __init__(self, maps: RecallMaps, streams: int) -> None:
+    def __init__(self, maps: RecallMaps) -> None:
         lags, d = len(maps.lags), maps.dimension
         self.lags, self.curves = lags, 2 if maps.has_own else 1
         self.maps_counted = lags * self.curves
         columns = 2 * self.maps_counted + lags
         self.blocks = TimeBins(maps.block_width, MOST_BLOCKS, columns)
         self.positions = TimeBins(1, MOST_POSITIONS, columns)
-        self.group_width = 1
-        while -(-streams // self.group_width) > MOST_BLOCKS:
-            self.group_width *= 2
-        self.groups = torch.zeros(-(-streams // self.group_width), columns, dtype=torch.float64)
-        self.streams = streams
+        self.groups = torch.zeros(0, columns, dtype=torch.float64)
+        self.streams, self.first, self.group_width, self.joins = 0, 0, 1, 0
         self.classes = torch.zeros(3, lags, CLASSES, dtype=torch.float64)
         self.residual_moment = torch.zeros(self.maps_counted, d, d, dtype=torch.float64)
         self.target_moment = torch.zeros(self.maps_counted, d, d, dtype=torch.float64)
@@ -97,6 +97,27 @@ class Tally:
         axes = len(maps.directions)
         self.recalled = torch.zeros(lags + 1, axes, BINS, dtype=torch.int64)
         self.expressed = torch.zeros(lags, axes, BINS, dtype=torch.int64)
+
+    def add_streams(self, count: int) -> None:
+        """Makes groups for the meter's own streams, once."""
+        if self.streams:
+            return
+        self.streams, self.first = count, len(self.groups) << self.joins
+        while -(-count // self.group_width) > MOST_BLOCKS:
+            self.group_width *= 2
+        own = -(-count // self.group_width)
+        groups = (self.first + own - 1 >> self.joins) + 1
+        self.groups = torch.cat(
+            (self.groups, self.groups.new_zeros(groups - len(self.groups), self.groups.shape[1]))
+        )
+        self.join_groups()
+
+    def join_groups(self) -> None:
+        """Joins neighbouring groups while there are more than 64."""
+        while len(self.groups) > MOST_BLOCKS:
+            half = self.groups.new_zeros(-(-len(self.groups) // 2), self.groups.shape[1])
+            self.groups = half.index_add_(0, torch.arange(len(self.groups)) // 2, self.groups)
+            self.joins += 1
 
     def add(
         self, chunk: Chunk, projected: Projected, kinds: Tensor, maps: RecallMaps, plan: Plan, every: int
@@ -133,7 +154,8 @@ class Tally:
         self.blocks.add(chunk.step, by_step, counted)
         self.positions.add(chunk.step, by_step, counted)
         streams = torch.arange(chunk.stream, chunk.stream + per_row.shape[1])
-        self.groups.index_add_(0, streams // self.group_width, per_row.sum(dim=0))
+        groups = self.first + streams // self.group_width >> self.joins
+        self.groups.index_add_(0, groups, per_row.sum(dim=0))
 
     def add_classes(self, chunk: Chunk, per_row: Tensor, maps: RecallMaps) -> None:
         """Adds raw distances, variances and rows by band of the target's token."""
@@ -191,19 +213,14 @@ class Tally:
         """Adds the sums of disjoint streams; groups of streams are concatenated, then joined pairwise."""
         self.blocks.merge(other.blocks)
         self.positions.merge(other.positions)
-        groups = torch.cat((self.groups, other.groups))
-        while len(groups) > MOST_BLOCKS:
-            half = torch.zeros(-(-len(groups) // 2), groups.shape[1], dtype=torch.float64)
-            groups = half.index_add_(0, torch.arange(len(groups)) // 2, groups)
-            self.group_width *= 2
-        self.groups = groups
-        self.streams += other.streams
+        self.groups = torch.cat((self.groups, other.groups))
+        self.join_groups()
         for name in SUMS:
             getattr(self, name).add_(getattr(other, name))
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {name: getattr(self, name).clone() for name in (*SUMS, "groups")}
-        state["streams"], state["group_width"] = self.streams, self.group_width
+        state.update({name: getattr(self, name) for name in COUNTS})
         for name in ("blocks", "positions"):
             bins: TimeBins = getattr(self, name)
             state[name] = {"width": bins.width, "index": bins.index.clone(), "sums": bins.sums.clone()}
@@ -212,13 +229,15 @@ class Tally:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in (*SUMS, "groups"):
             setattr(self, name, state[name].clone())
-        self.streams, self.group_width = int(state["streams"]), int(state["group_width"])
+        for name in COUNTS:
+            setattr(self, name, int(state[name]))
         for name in ("blocks", "positions"):
             bins: TimeBins = getattr(self, name)
             bins.width = int(state[name]["width"])
             bins.index, bins.sums = state[name]["index"].clone(), state[name]["sums"].clone()
 
 
+COUNTS = ("streams", "first", "group_width", "joins")
 SUMS = ("classes", "residual_moment", "target_moment", "moment_rows", "recalled", "expressed")
 
 

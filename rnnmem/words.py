@@ -170,7 +170,7 @@ def evidence(report: MemoryReport) -> list[str]:
     if kept is not None and math.isfinite(kept):
         least = "at least " if report.own_capacity_at_least else ""
         lines.append(
-            f"Added up over lags 0 to {int(report.lags[-1])}, it keeps {least}{number(kept, 2)} {what}s' "
+            f"Added up over lags 0 to {report.own.last_measured}, it keeps {least}{number(kept, 2)} {what}s' "
             f"worth that the newer {what}s do not predict (own capacity)."
         )
     return lines

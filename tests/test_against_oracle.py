@@ -156,7 +156,7 @@ def test_token_controls_are_scored_like_retention():
 
 
 def test_inference_control_against_windows_run_one_by_one():
-    """Every window of the data, when there are fewer than the control wants: states by torch, map by the oracle."""
+    """All windows, where there are fewer than the control wants: states by torch, the map by the oracle."""
     torch.manual_seed(6)
     steps, streams, lag = 900, 2, 3
     inputs, model = signal(steps, streams), torch.nn.LSTM(2, 5).double()

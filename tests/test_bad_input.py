@@ -598,6 +598,7 @@ STATES = {
     "tally-of-other-maps": lambda state: meter_state("no own"),
     "carry-part": lambda state: changed(state, "carry", "age"),
     "carry-step": lambda state: changed(state, "carry", "step", value=lambda step: -1),
+    "carry-step-beyond": lambda state: changed(state, "carry", "step", value=lambda step: 2**63 - 2),
     "carry-streams": lambda state: changed(state, "carry", "age", value=lambda age: age[:-1]),
     "carry-history": lambda state: changed(state, "carry", "vectors", value=lambda kept: kept[1:]),
     "carry-dimension": lambda state: changed(state, "carry", "vectors", value=lambda kept: kept[..., :2]),
@@ -1401,7 +1402,7 @@ def test_strides_do_not_matter(backend):
 def test_too_few_steps_say_what_to_do():
     line = refused("inputs", rnnmem.assess, gru(), X[:80])
     assert "more than max(washout, max lag) = 128 steps in the fit part" in line
-    assert "use more steps, fewer lags or less washout" in line
+    assert "use more steps, smaller lags or less washout" in line
 
 
 def test_a_whole_module_gets_the_call_to_make():

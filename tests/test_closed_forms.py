@@ -1,4 +1,4 @@
-"""Networks whose memory is known exactly, on every backend; tolerances and their reasons are in closed_forms."""
+"""Networks whose memory is known exactly, on every backend; closed_forms has tolerances and their reasons."""
 
 import closed_forms
 import numpy as np
@@ -102,7 +102,7 @@ def case_retention(a, lags):
 
 
 def test_states_that_ignore_the_input_keep_nothing():
-    """Within q se of zero at every lag in at least 90 % of 40 repetitions; P(fewer than 36 | .975 each) < .02."""
+    """Within q se of zero at every lag in 90 % of 40 repetitions; P(fewer than 36 | .975 each) < .02."""
     good = 0
     for seed in range(40):
         case = closed_forms.independent(H=8, phi=0.5, T=6000, seed=seed)

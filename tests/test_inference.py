@@ -71,3 +71,33 @@ def test_few_window_starts_still_have_blocks(steps, streams, split):
     report = rnnmem.assess(unit, torch.randn(steps, streams, 1), lags=4, split=split)
     assert report.memory_horizon == 2
     assert not report.controls["inference_se"][1:].isnan().any()
+
+
+def test_sentences_shorter_than_the_longest_lag_are_measured_as_far_as_they_go():
+    torch.manual_seed(3)
+    weight = torch.zeros(20, 20)
+    weight[range(1, 20), range(19)] = 1
+    unit = rnnmem.units.EchoState(torch.eye(20)[:, :1].clone(), weight, activation="identity")
+    report = rnnmem.assess(unit, torch.randn(12, 3000, 1), split="streams")
+    kept = report.own_retention[:10]
+    torch.testing.assert_close(kept, torch.ones(10, dtype=torch.float64), rtol=0, atol=1e-3)
+    assert report.own_capacity_at_least
+    assert report.own_capacity == pytest.approx(11, abs=0.01)
+    assert report.suitable_length().length is None
+    assert report.relative_distance(50) is None
+    assert report.memory_horizon is not None
+    assert report.memory_horizon <= 10
+
+
+def test_the_innovation_order_follows_the_rows_of_its_own_lag():
+    """Of 4,000 sentences only 60 have 9 tokens: rows for 5 tokens of 4 dimensions, not for 8."""
+    torch.manual_seed(4)
+    lengths = torch.randint(3, 6, (8000,))
+    lengths[::67] = 9
+    inputs = torch.randn(9, 8000, 4)
+    report = rnnmem.assess(torch.nn.GRU(4, 6), inputs, lags=8, split="streams", lengths=lengths)
+    assert report.settings["innovation_order"] == 5
+    assert any(line.startswith("innovation_order lowered from 8") for line in report.warnings)
+    # White tokens: own retention and retention have one truth.
+    pairs = zip(report.retention[:4].tolist(), report.own_retention[:4].tolist(), strict=True)
+    assert all(abs(raw - own) < 0.02 for raw, own in pairs)

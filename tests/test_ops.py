@@ -175,6 +175,7 @@ BAD_PROJECTIONS = {
     "age dtype": ("age", {"age": torch.zeros(STEPS, BATCH)}),
     "min_age size": ("min_age", {"min_age": torch.zeros(MAPS - 1, dtype=torch.int64)}),
     "step": ("step", {"step": -1}),
+    "step beyond": ("step", {"step": 2**63 - 2}),
     "moment_every": ("moment_every", {"moment_every": 0}),
     "directions shape": ("directions", {"directions": torch.zeros(3, D + 1)}),
     "directions dtype": ("directions", {"directions": torch.zeros(3, D, dtype=torch.float64)}),

@@ -1,12 +1,13 @@
 """Any chunking, merge, save and resume equals one pass, and nothing that is not counted changes a number."""
 
+import itertools
+
 import pytest
 import torch
 
 import rnnmem
 
-# Retention is a difference from 1 and bits are logarithms: their absolute errors are relative ones of what was
-# summed.
+# Retention is a difference from 1 and bits are logarithms: their absolute errors are relative ones of sums.
 SAME = {"rtol": 1e-6, "atol": 1e-6, "equal_nan": True}
 CURVES = ("retention", "own_retention", "retention_heldout", "distance", "bits", "own_bits", "hull_coverage")
 ERRORS = ("retention_se", "own_retention_se")
@@ -62,7 +63,7 @@ class Data:
         )
 
     def feed(self, meter, cuts, warm=False):
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             part = slice(start, end)
             (meter.warm if warm else meter.update)(self.inputs[part], semantics=self.semantics(part))
 
@@ -207,7 +208,7 @@ def test_reset_forgets_everything():
 
 
 def test_the_fit_parts_future_does_not_leak():
-    """Shuffling the later half of the fit part moves the maps, never the measured rows' targets and states."""
+    """Shuffling the later half of the fit part moves the maps, never measured rows' targets and states."""
     data = Data("inputs")
     shuffled = data.inputs.clone()
     # The last steps stay: lags of measured rows and the state reach back into them.
@@ -229,3 +230,118 @@ def test_many_streams_run_in_groups(monkeypatch):
     whole = data.assess()
     monkeypatch.setattr("rnnmem.chunks.BATCH_STREAMS", 2)
     same(data.assess(), whole)
+
+
+class FailsOnce:
+    """A memoryless object whose step number `at` fails, the first time."""
+
+    def __init__(self, at):
+        self.steps, self.at = 0, at
+
+    def init_state(self, batch):
+        return torch.zeros(batch, 2)
+
+    def step(self, x, state):
+        self.steps += 1
+        if self.steps == self.at:
+            raise RuntimeError("once")
+        return x, x
+
+
+def test_an_update_that_fails_leaves_the_meter_as_it_was():
+    torch.manual_seed(3)
+    inputs = torch.randn(30_000, 1, 2)
+    steady, failing = FailsOnce(-1), FailsOnce(-1)
+    maps = rnnmem.fit_recall(steady, inputs[:1000], lags=2)
+    meters = [rnnmem.MemoryMeter(model, maps) for model in (steady, failing)]
+    for meter in meters:
+        meter.update(inputs[:5000])
+    failing.at = failing.steps + 20_000  # in the third of the chunks that the update is cut into
+    with pytest.raises(rnnmem.RnnMemError, match="once"):
+        meters[1].update(inputs[5000:])
+    for meter in meters:
+        meter.update(inputs[5000:])
+    same(*(meter.compute() for meter in meters))
+
+
+def test_a_fresh_meter_merges_and_goes_on():
+    data = Data("inputs", streams=6)
+    maps = data.maps()
+    first, fresh = data.meter(maps), data.meter(maps)
+    first.update(data.inputs[:, :2])
+    fresh.merge(first)
+    fresh.update(data.inputs[:, 2:])
+    other = data.meter(maps)
+    other.update(data.inputs[:, 2:])
+    expected = first.merge(other)
+    same(fresh.compute(), expected.compute())
+    assert torch.equal(fresh.measurement.tally.groups, expected.measurement.tally.groups)
+
+
+def test_many_merged_groups_join_in_order():
+    data = Data("inputs", streams=40)
+    maps = data.maps()
+    meters = [data.meter(maps) for _ in range(3)]
+    for meter in meters:
+        meter.update(data.inputs[:400])
+    merged = meters[0].merge(meters[1]).merge(meters[2])
+    merged.update(data.inputs[400:800])
+    tally = merged.measurement.tally
+    # 40 and 40 join to 40 of two; with 40 more they are 80, which join to 40 again.
+    assert len(tally.groups) == 40
+    rows = tally.groups[:, -1]
+    per_stream = 400 - 100
+    own = 40 >> tally.joins
+    assert rows[0] == (1 << tally.joins) * (per_stream + 400)
+    assert rows.sum() == 40 * (3 * per_stream + 400)
+    assert (rows[:own] == rows[0]).all()
+
+
+def test_padding_at_the_end_of_the_fit_part_changes_nothing():
+    """Rows beyond `lengths` fill the last 65,536; the fit's cost is told from the last that count."""
+    torch.manual_seed(4)
+    model, inputs = torch.nn.GRU(1, 4), (0.2 * torch.randn(700, 64, 1)).cumsum(0).sin()
+    padded = torch.cat((inputs, torch.randn(3000, 64, 1)))
+    lengths = torch.full((64,), 700)
+    options = {"lags": 3, "backend": "cpu"}
+    plain = rnnmem.fit_recall(model, inputs, **options)
+    found = rnnmem.fit_recall(model, padded, lengths=lengths, **options)
+    torch.testing.assert_close(found.weight, plain.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.raw.effective_rows, plain.raw.effective_rows, rtol=1e-3, atol=0)
+    assert float(plain.raw.effective_rows[0]) < 0.8 * float(plain.rows[0])
+
+
+def test_a_growing_state_in_padding_does_not_reach_the_maps():
+    torch.manual_seed(5)
+    unit = rnnmem.units.EchoState(torch.ones(1, 1), torch.tensor([[3.0]]), activation="identity")
+    inputs = torch.randn(60, 300, 1, dtype=torch.float32)
+    lengths = torch.full((300,), 10)
+    options = {"lags": 2, "split": "streams", "innovation_order": 0}
+    padded = rnnmem.assess(unit, inputs, lengths=lengths, **options)
+    plain = rnnmem.assess(unit, inputs[:10], **options)
+    torch.testing.assert_close(padded.retention, plain.retention, rtol=0, atol=1e-4)
+
+
+def test_the_sample_for_autocorrelations_is_bounded_for_long_streams_too(monkeypatch):
+    seen = []
+    from rnnmem.sample import FitSample
+
+    original = FitSample.drop_old
+
+    def watched(self):
+        original(self)
+        seen.append(sum(f.numel() for run in self.runs for f, _ in run))
+
+    monkeypatch.setattr(FitSample, "drop_old", watched)
+    model = rnnmem.units.EchoState(torch.ones(2, 1), 0.5 * torch.eye(2))
+    rnnmem.fit_recall(model, torch.randn(150_000, 2, 1), lags=1, split="streams", innovation_order=0)
+    assert max(seen) <= (65_536 + 8192) * 2
+
+
+def test_semantics_of_another_kind_than_the_maps_are_refused():
+    data = Data("aligned")
+    maps = data.maps()
+    meter = data.meter(maps)
+    model_inputs = data.inputs[..., :3]
+    with pytest.raises(rnnmem.RnnMemError, match="semantics: expected a tensor beside the inputs"):
+        meter.update(model_inputs)

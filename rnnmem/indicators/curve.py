@@ -42,6 +42,17 @@ class Curve:
     fit_variance: Tensor
 
     @property
+    def measured(self) -> int:
+        """How many lags there are before the first NaN."""
+        nan = self.retention.isnan().nonzero()
+        return int(nan[0, 0]) if len(nan) else len(self.lags)
+
+    @property
+    def last_measured(self) -> int:
+        """The last lag before the first NaN, in steps; the first of the grid where there is none."""
+        return int(self.lags[max(self.measured, 1) - 1])
+
+    @property
     def blocks(self) -> int:
         return len(self.jackknife)
 

@@ -16,8 +16,7 @@ from rnnmem.indicators.curve import Curve, jackknife_variance
 
 def last_lag(curve: Curve) -> int | None:
     """The last lag that sums go to: significant, before the first NaN; any without standard errors."""
-    nan = curve.retention.isnan().nonzero()
-    end = int(nan[0, 0]) if len(nan) else len(curve.lags)
+    end = curve.measured
     counted = curve.significant[:end].nonzero() if curve.judged else torch.arange(end).view(-1, 1)
     return int(curve.lags[int(counted[-1, 0])]) if len(counted) else None
 
@@ -70,10 +69,10 @@ def capacity_se(curve: Curve) -> float | None:
 
 
 def capacity_at_least(curve: Curve) -> bool | None:
-    """Whether the last lag is still significant, so that capacity is a lower bound; None if not judged."""
-    if not curve.judged or int(curve.lags[0]) != 0:
+    """Whether the last measured lag is still significant: capacity is a lower bound. None if not judged."""
+    if not curve.judged or int(curve.lags[0]) != 0 or not curve.measured:
         return None
-    return bool(curve.significant[-1])
+    return bool(curve.significant[curve.measured - 1])
 
 
 def density(curve: Curve, n: int) -> float | None:
@@ -88,4 +87,4 @@ def relative_distance(curve: Curve, n: int) -> float | None:
         return None
     weights = interpolation(curve.lags, n)
     ratio = weighted(weights, curve.distance) / weighted(weights, curve.variance)
-    return float(ratio.clamp(min=0).sqrt())
+    return None if bool(ratio.isnan()) else float(ratio.clamp(min=0).sqrt())

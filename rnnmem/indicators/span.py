@@ -18,7 +18,7 @@ def span(curve: Curve, theta: float = 0.5) -> int | None:
         return None
     below = (~(curve.retention >= theta * curve.retention[0])).nonzero()
     if not len(below):
-        return int(curve.lags[-1])
+        return curve.last_measured
     first = int(below[0, 0])
     return int(curve.lags[first - 1]) if first else None
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnmem.autocorrelation import Autocorrelation, Remembered, integrated_time
-from rnnmem.innovations import Innovations
+from rnnmem.innovations import Innovations, Predictor
 from rnnmem.moments import Rows
 from rnnmem.recall import CurveFit
 from rnnmem.ridge import RidgeSystem
@@ -29,6 +29,7 @@ class FitCost:
         self.segments, self.rows, self.innovations, self.lags = segments, rows, innovations, lags
         self.size, self.counts = size, counts
         self.longest_time = 1.0
+        self.white: list[list[Tensor]] = []
         self.kinds = [innovations.targets(s.vectors) for s in segments]
         self.states = [self.state_autocorrelation(systems[band], band) for band in range(len(systems))]
 
@@ -37,16 +38,19 @@ class FitCost:
 
     def state_autocorrelation(self, system: RidgeSystem, band: int) -> Remembered:
         """Of the fully whitened state."""
-        whiten, masks, white = system.whitening, self.masks(self.rows.band.index(band)), []
+        whiten, masks = system.whitening, self.masks(self.rows.band.index(band))
+        white: list[Tensor] = []
         for segment, mask in zip(self.segments, masks, strict=True):
             features = segment.features
             centred = features - system.mean.to(features)
             white.append((centred @ whiten.T.to(features)).masked_fill(~mask.unsqueeze(-1), 0))
+        self.white.append(white)
         return Remembered(Autocorrelation(white, masks))
 
     def curve_fit(self, weight: Tensor, bias: Tensor, means: Tensor, own: bool) -> CurveFit:
         """The fit of one curve with its costs."""
-        effective, variance, predictor = [], [], []
+        effective, variance = [], []
+        predictor = torch.zeros(3, len(self.lags), dtype=torch.float64)
         for index, lag in enumerate(self.lags.tolist()):
             kind = self.innovations.order_of(lag) if own else 0
             masks = self.masks(index)
@@ -58,9 +62,10 @@ class FitCost:
             effective.append(rows)
             variance.append(2 * self.size[index] / max(rows**2 * spread, 1e-300))
             self.longest_time = max(self.longest_time, loss_time(residuals, masks))
-            predictor.append(self.predictor_variance(recalled, kind, lag, masks) if own and kind else 0.0)
-        values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance, predictor))
-        return CurveFit(weight, bias, means, *values)
+            if own and kind:
+                predictor[:, index] = self.predictor_error(recalled, index, kind, lag, masks)
+        values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance))
+        return CurveFit(weight, bias, means, *values, *predictor)
 
     def residuals(
         self, weight: Tensor, bias: Tensor, kind: int, lag: int, masks: list[Tensor]
@@ -75,23 +80,53 @@ class FitCost:
             residuals.append(left.masked_fill(~mask.unsqueeze(-1), 0))
         return recalled, residuals
 
-    def predictor_variance(self, recalled: list[Tensor], kind: int, lag: int, masks: list[Tensor]) -> float:
-        """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the fitted predictor adds to own retention."""
+    def predictor_error(
+        self, recalled: list[Tensor], index: int, kind: int, lag: int, masks: list[Tensor]
+    ) -> Tensor:
+        """Variance, gain and loss [3] that the fitted predictor's error brings to own retention."""
         predictor = self.innovations.predictors[kind]
-        newer, points = [], []
-        for segment, point, mask in zip(self.segments, recalled, masks, strict=True):
+        newer = []
+        for segment, mask in zip(self.segments, masks, strict=True):
             steps, start = len(segment.age), segment.history - lag
             near = [segment.vectors[start + i : start + i + steps][mask] for i in range(1, kind + 1)]
             newer.append(torch.cat(near, dim=1))
-            points.append(point[mask])
-        tokens, shown = torch.cat(newer), torch.cat(points)
+        tokens = torch.cat(newer)
+        white = self.white[self.rows.band[index]]
+        states = torch.cat([w[mask] for w, mask in zip(white, masks, strict=True)])
+        shown = torch.cat([point[mask] for point, mask in zip(recalled, masks, strict=True)])
         if len(tokens) < 2:
-            return 0.0
+            return torch.zeros(3, dtype=torch.float64)
+        gain, loss = predictor_gain(states, tokens, predictor)
         shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
         inverse = torch.linalg.pinv(predictor.newer, hermitian=True)
         total = predictor.innovation.trace()
         spread = (predictor.innovation @ shared @ inverse @ shared.T).trace()
-        return float(4 * spread / (predictor.rows * total**2).clamp(min=1e-300))
+        variance = 4 * spread / (predictor.rows * total**2).clamp(min=1e-300)
+        return torch.stack((variance.cpu(), torch.tensor(gain), torch.tensor(loss)))
+
+
+def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tuple[float, float]:
+    """How much of a fitted predictor's error a state can tell, and how much there is of it.
+
+    The error is a linear function of the m newer tokens n, of relative size rank(S_n) / N; of it the state
+    tells K / N, K = tr S_n^-1 Cov(n, h) S_h^-1 Cov(h, n), the sum of their squared canonical correlations. So
+    own retention comes out as (retention + K / N) / (1 + rank(S_n) / N).
+
+    Args:
+        states: whitened states [R, rank].
+        tokens: the newer tokens [R, m*d].
+        predictor: what was fitted.
+
+    Returns:
+        K / N and rank(S_n) / N, N the rows that the predictor was fitted on.
+    """
+    system = RidgeSystem(torch.zeros_like(predictor.newer[0]), predictor.newer, 0.0)
+    white = (tokens - tokens.mean(dim=0)) @ system.whitening.T.to(tokens)
+    rank, size = white.shape[1], states.shape[1]
+    found = float((states.T @ white).double().div(len(states)).square().sum())
+    # What R rows find by chance is taken out; all of the smaller side is the most that there can be.
+    shared = found - max(0.0, size - found) * max(0.0, rank - found) / len(states)
+    return min(max(shared, 0.0), min(size, rank)) / predictor.rows, rank / predictor.rows
 
 
 def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:

@@ -20,9 +20,9 @@ from torch import Tensor
 from rnnmem.autocorrelation import Autocorrelation, Remembered, integrated_time
 from rnnmem.chunks import Chunk, Streams
 from rnnmem.fit import FEWEST
-from rnnmem.fit_cost import effective_dimension
+from rnnmem.fit_cost import effective_dimension, predictor_gain
 from rnnmem.indicators.curve import measure_curve
-from rnnmem.innovations import Innovations
+from rnnmem.innovations import Innovations, Predictor
 from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner
 from rnnmem.semantics import SemanticSpace
@@ -178,15 +178,17 @@ class InferenceControl:
             return self.space.table.dtype
         return self.data.inputs.dtype if self.data.aligned is None else self.data.aligned.dtype
 
-    def innovation(self, windows: Windows) -> list[Tensor]:
-        """The innovation of the token just before each window [n, m, d], by lag."""
-        order = self.innovations.order
-        steps = windows.start - 1 + torch.arange(order + 1).view(-1, 1, 1)
+    def tokens(self, windows: Windows) -> Tensor:
+        """Semantic vectors of the token before each window and of the p that follow it [p + 1, n, m, d]."""
+        steps = windows.start - 1 + torch.arange(self.innovations.order + 1).view(-1, 1, 1)
         steps = steps.clamp(max=self.data.steps - 1)
         aligned = None if self.data.aligned is None else self.data.aligned[steps, windows.stream]
-        vectors = self.space.vectors(self.data.inputs[steps, windows.stream], aligned)
-        kinds = self.innovations.targets(vectors.flatten(1, 2))[:, 0]
-        return [kinds[self.innovations.order_of(lag)].unflatten(0, windows.start.shape) for lag in self.lags]
+        return self.space.vectors(self.data.inputs[steps, windows.stream], aligned)
+
+    def innovation(self, tokens: Tensor) -> list[Tensor]:
+        """The innovation of the token just before each window [n, m, d], by lag."""
+        kinds = self.innovations.targets(tokens.flatten(1, 2))[:, 0]
+        return [kinds[self.innovations.order_of(lag)].unflatten(0, tokens.shape[1:3]) for lag in self.lags]
 
     def batches(self, windows: Windows) -> list[Windows]:
         """Groups of windows that run together, whole rows of the grid."""
@@ -205,7 +207,7 @@ class InferenceControl:
             # In the order of time (of streams) and, where starts are few, of the streams within.
             block = (done + torch.arange(batch.start.numel())) * BLOCKS // total
             done += batch.start.numel()
-            targets = self.innovation(batch)
+            targets = self.innovation(self.tokens(batch))
             for index, values in enumerate(self.states(batch, features)):
                 fitted = maps[index]
                 mask = self.valid(measured, batch, self.lags[index])
@@ -220,11 +222,17 @@ class InferenceControl:
 
     def fit(self, part: Part, rows: int, features: int) -> list[WindowMap]:
         """A recall map for each sampled lag."""
-        fits = [WindowFit(self.ridge, features, self.space.dimension) for _ in self.lags]
+        predictors = [self.innovations.predictors[self.innovations.order_of(lag)] for lag in self.lags]
+        fits = [WindowFit(self.ridge, features, predictor) for predictor in predictors]
         for batch in self.batches(self.windows(part, rows)):
-            targets = self.innovation(batch)
+            tokens = self.tokens(batch)
+            targets = self.innovation(tokens)
             for index, values in enumerate(self.states(batch, features)):
-                fits[index].add(values, targets[index], self.valid(part, batch, self.lags[index]))
+                newer = (
+                    torch.cat((*tokens[1 : fits[index].order + 1],), dim=-1) if fits[index].order else None
+                )
+                mask = self.valid(part, batch, self.lags[index])
+                fits[index].add(values, targets[index], newer, mask)
             self.report(batch)
         return [fit.solve() for fit in fits]
 
@@ -249,7 +257,7 @@ class InferenceControl:
                 used[:, 2:],
                 torch.tensor([factor], dtype=torch.float64),
                 torch.tensor([fitted.variance], dtype=torch.float64),
-                torch.zeros(1, dtype=torch.float64),
+                torch.tensor([[0.0], [fitted.gain], [fitted.loss]], dtype=torch.float64),
             )
             values.append(curve.retention)
             errors.append(curve.se)
@@ -258,7 +266,7 @@ class InferenceControl:
 
 @dataclass(frozen=True)
 class WindowMap:
-    """A recall map of the control [d, F], its effective size and rows, and the variance it adds."""
+    """A recall map of the control [d, F], its effective size and rows, and what fitting errors do."""
 
     weight: Tensor
     bias: Tensor
@@ -266,20 +274,23 @@ class WindowMap:
     size: float
     rows: float
     variance: float
+    gain: float = 0.0
+    loss: float = 0.0
 
 
 class WindowFit:
     """Fits the recall map of one lag to the control's states."""
 
-    def __init__(self, ridge: float, features: int, dimension: int) -> None:
-        self.ridge, self.features, self.dimension = ridge, features, dimension
+    def __init__(self, ridge: float, features: int, predictor: Predictor) -> None:
+        self.ridge, self.features, self.predictor = ridge, features, predictor
+        self.order = predictor.order
         self.count = 0
         self.pilot: tuple[Tensor, Tensor] | None = None
         self.sums: list[Tensor] = []
-        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def add(self, features: Tensor, targets: Tensor, mask: Tensor) -> None:
-        """Adds features [n, m, F] and targets [n, m, d] where `mask` [n, m]."""
+    def add(self, features: Tensor, targets: Tensor, newer: Tensor | None, mask: Tensor) -> None:
+        """Adds features [n, m, F], targets [n, m, d] and newer tokens [n, m, order*d] where `mask`."""
         h, e = features[mask].double(), targets[mask].double()
         if not len(h):
             return
@@ -289,13 +300,13 @@ class WindowFit:
         parts = [h.sum(0), e.sum(0), h.T @ h, h.T @ e]
         self.sums = [a + b for a, b in zip(self.sums, parts, strict=True)] if self.sums else parts
         self.count += len(h)
-        self.kept.append((features, targets, mask))
-        while len(self.kept) > 1 and sum(f.numel() for f, _, _ in self.kept[1:]) >= KEPT_FLOATS:
+        self.kept.append((features, targets, features[..., :0] if newer is None else newer, mask))
+        while len(self.kept) > 1 and sum(kept[0].numel() for kept in self.kept[1:]) >= KEPT_FLOATS:
             self.kept.pop(0)
 
     def solve(self) -> WindowMap:
         if self.pilot is None:
-            nan = torch.full((self.dimension,), float("nan"), dtype=torch.float64)
+            nan = torch.full_like(self.predictor.bias, float("nan"))
             weight = nan[:, None].expand(-1, self.features)
             return WindowMap(weight, nan, nan, 1.0, 0.0, float("nan"))
         h, e, hh, he = (part / self.count for part in self.sums)
@@ -303,11 +314,13 @@ class WindowFit:
         weight = system.solve(he - h.outer(e))
         mean = e + self.pilot[1]
         bias = mean - weight @ system.mean
-        features, targets, mask = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        features, targets, newer, mask = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
         white = ((features.double() - system.mean) @ system.whitening.T).masked_fill(~mask.unsqueeze(-1), 0)
         left = (features.double() @ weight.T + bias - targets).masked_fill(~mask.unsqueeze(-1), 0)
         state = Remembered(Autocorrelation([white], [mask]))
         rows = self.count / max(0.5, integrated_time(Autocorrelation([left], [mask]), state))
         spread = effective_dimension([left], [mask])
-        size = system.effective_size
-        return WindowMap(weight, bias, mean, size, rows, 2 * size / (rows**2 * spread))
+        size, gain, loss = system.effective_size, 0.0, 0.0
+        if self.order:
+            gain, loss = predictor_gain(white[mask], newer[mask].double(), self.predictor)
+        return WindowMap(weight, bias, mean, size, rows, 2 * size / (rows**2 * spread), gain, loss)

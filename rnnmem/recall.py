@@ -34,9 +34,10 @@ class CurveFit:
         bias: [K, d].
         target_mean: mean target on the fit rows [K, d].
         effective_rows: N_eff [K].
-        map_variance: [K], what (1 - retention)^2 is multiplied by for the map's own error, plus, for own
-            retention, the fitted predictor's error in `predictor_variance`.
-        predictor_variance: [K].
+        map_variance: [K], what (1 - retention)^2 is multiplied by for the map's own error.
+        predictor_variance: [K], what the fitted innovation predictor adds to the variance of own retention.
+        predictor_gain: [K], how much of its error the state can tell, a gain that is taken off again.
+        predictor_loss: [K], how much its error adds to what is to be told, relative to the innovations.
     """
 
     weight: Tensor
@@ -45,6 +46,8 @@ class CurveFit:
     effective_rows: Tensor
     map_variance: Tensor
     predictor_variance: Tensor
+    predictor_gain: Tensor
+    predictor_loss: Tensor
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,7 @@ def summarise(
             warnings.append(f"the {what} do not vary at lags {maps.lags[same].tolist()}: no retention (NaN)")
         factor = torch.where(same, float("nan"), correction(maps, fit))
         curves.append(
-            measure_curve(
-                maps.lags, distance, variance, rows, factor, fit.map_variance, fit.predictor_variance
-            )
+            measure_curve(maps.lags, distance, variance, rows, factor, fit.map_variance, predictor_error(fit))
         )
     raw, own_curve = curves
     if not raw.judged:
@@ -127,6 +125,11 @@ def summarise(
             "rank": maps.rank,
         },
     )
+
+
+def predictor_error(fit: CurveFit) -> Tensor:
+    """Variance, gain and loss of the innovation predictor [3, K]."""
+    return torch.stack((fit.predictor_variance, fit.predictor_gain, fit.predictor_loss))
 
 
 def second_moments(tally: Tally, maps: RecallMaps, own: bool) -> Tensor:

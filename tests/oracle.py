@@ -168,6 +168,15 @@ class Innovations:
         m = min(lag, self.order)
         return np.concatenate([shifted(self.e, lag - i) for i in range(1, m + 1)], axis=2)
 
+    def fit_rows(self, lag):
+        """Rows that the predictor of this lag was fitted on."""
+        return self.rows.masks(min(lag, self.order))[0].sum()
+
+    def covariance(self, lag):
+        """Of the newer tokens [m·d, m·d] on those rows."""
+        m = min(lag, self.order)
+        return np.atleast_2d(np.cov(self.newer(m)[self.rows.masks(m)[0]].T, bias=True))
+
     def __call__(self, lag):
         """The innovations [T, B, d], NaN for t < lag."""
         m = min(lag, self.order)
@@ -270,10 +279,18 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
         weight[k], bias[k] = recall.weight, recall.bias
         fit_rows[k], measured_rows[k] = N, measured.sum()
         corrected = 1.0 - D / V * factor
+        gain = loss_share = 0.0
+        if predictor_of is not None and min(lag, predictor_of.order) > 0:
+            newer = predictor_of.newer(lag)
+            gain, loss_share = predictor_gain(
+                whitened[fitted], newer[fitted], predictor_of.covariance(lag), predictor_of.fit_rows(lag)
+            )
+        corrected = corrected * (1.0 + loss_share) - gain
         block_loss = np.bincount(numbers[measured], loss[measured], g)
         block_spread = np.bincount(numbers[measured], spread[measured], g)
         with np.errstate(invalid="ignore"):  # a single block leaves nothing: NaN
             left_out[k] = 1.0 - (block_loss.sum() - block_loss) / (block_spread.sum() - block_spread) * factor
+        left_out[k] = left_out[k] * (1.0 + loss_share) - gain
         C = np.atleast_2d(np.cov(residual[fitted].T, bias=True))
         d_eff = np.trace(C) ** 2 / np.trace(C @ C) if np.trace(C) > 0 else float(d)
         extra = (1.0 - corrected) ** 2 * 2.0 * recall.h_eff / (n_eff**2 * d_eff)
@@ -339,6 +356,22 @@ def predictor_variance(recall, h, newer, innovations):
     S_n = joint[H:, H:]
     S_b = np.cov(innovations.T, bias=True).reshape(d, d)
     return 4.0 * np.trace(S_b @ R @ np.linalg.pinv(S_n) @ R.T) / (N * np.trace(S_b) ** 2)
+
+
+def predictor_gain(whitened, newer, S_n, N):
+    """What the predictor's error, a random linear function of the newer tokens, does to own retention.
+
+    A target b - D n with Cov(D) = S_b x S_n^-1 / N has (1 + rank(S_n) / N) times the variance, and a state
+    that shares K = sum of squared canonical correlations with n recalls K / N of it.
+    """
+    values, vectors = np.linalg.eigh(S_n / np.sqrt(np.outer(np.diag(S_n), np.diag(S_n))))
+    kept = values > FLAT_DIRECTION * values[-1]
+    scaled = (newer - newer.mean(0)) / np.sqrt(np.diag(S_n))
+    white = scaled @ vectors[:, kept] / np.sqrt(values[kept])
+    K = ((whitened.T @ white / len(white)) ** 2).sum()
+    r, m = whitened.shape[1], white.shape[1]
+    K -= max(0.0, r - K) * max(0.0, m - K) / len(white)  # found by chance
+    return min(max(K, 0.0), r, m) / N, m / N
 
 
 def canonical(residual, deviation, measured, factor):

@@ -168,8 +168,8 @@ def pair(weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> dict[str, torch.Te
     return {"weight_ih_l0": weight_ih, "weight_hh_l0": weight_hh}
 
 
-def echo_state(weight_ih: torch.Tensor, weight_hh: torch.Tensor, bias: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias}
+def echo_state(*weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    return dict(zip(("weight_ih", "weight_hh", "bias"), weights, strict=True))
 
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {

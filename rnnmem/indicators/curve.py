@@ -2,6 +2,7 @@
 
 retention_heldout = 1 - D / V
 retention = 1 - (1 - retention_heldout) (1 - H_eff / N_eff)
+own retention = (the same) (1 + loss) - gain, for the error of the fitted innovation predictor
 se^2 = delete-one-block jackknife + (1 - retention)^2 2 H_eff / (N_eff^2 d_eff) (+ the predictor's own error)
 
 Source: this project (docs/definitions.md); the jackknife after Kuensch 1989.
@@ -104,7 +105,7 @@ def measure_curve(
     rows: Tensor,
     correction: Tensor,
     map_variance: Tensor,
-    predictor_variance: Tensor,
+    predictor: Tensor,
 ) -> Curve:
     """Makes a curve from sums by block.
 
@@ -115,11 +116,16 @@ def measure_curve(
         rows: rows [g, K].
         correction: 1 - H_eff / N_eff [K], NaN where there is no retention.
         map_variance: [K].
-        predictor_variance: [K].
+        predictor: variance, gain and loss that a fitted innovation predictor brings [3, K]; zeros where none.
     """
     total_d, total_v, total = distance.sum(0), variance.sum(0), rows.sum(0)
+    predictor_variance, gain, loss = predictor
+
+    def corrected(heldout: Tensor) -> Tensor:
+        return (1 - (1 - heldout) * correction) * (1 + loss) - gain
+
     heldout = 1 - total_d / total_v
-    retention = 1 - (1 - heldout) * correction
-    left_out = 1 - (total_d - distance) / (total_v - variance) * correction
+    retention = corrected(heldout)
+    left_out = corrected(1 - (total_d - distance) / (total_v - variance))
     fit_variance = (1 - retention).square() * map_variance + predictor_variance
     return Curve(lags, heldout, retention, total_d / total, total_v / total, left_out, fit_variance)

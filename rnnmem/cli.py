@@ -1,6 +1,6 @@
 """The command line: rnnmem demo, assess, compare, info.
 
-Only the standard library is imported before a command runs, so that --help and --version answer at once.
+This file reads the arguments and says what is wrong with them; rnnmem/commands.py does the work.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
             help="state_dicts, as for assess; the same NAME again is another seed of that network",
         )
         parser.add_argument(
-            "--match", choices=("parameters", "state"), help="what the networks have in common, for ranking"
+            "--match", choices=("parameters", "state"), help="what the networks are equal in, to 5 %"
         )
     else:
         parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs=1, help=".safetensors, .pt or .ckpt")

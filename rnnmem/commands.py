@@ -53,10 +53,10 @@ def run_assess(arguments: argparse.Namespace) -> None:
         if arguments.out:
             stem, suffix = os.path.splitext(arguments.out)
             reports[state].save(arguments.out if state == states[0] else f"{stem}.{state}{suffix}")
+        if not arguments.json:
+            print(reports[state], end="\n\n" if state != states[-1] else "\n", flush=True)
     if arguments.json:
         print_json({state: report.to_dict() for state, report in reports.items()})
-    else:
-        print("\n\n".join(str(report) for report in reports.values()))
 
 
 def run_compare(arguments: argparse.Namespace) -> None:
@@ -179,7 +179,7 @@ def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Che
         options["semantics"] = table.unsqueeze(1) if beside else table  # [T, d] beside [T, I]
     if arguments.lengths is not None:
         options["lengths"] = find_array("--lengths", arguments.lengths, data.path)
-    return options | {"progress": sys.stderr.isatty()}
+    return options | {"progress": True}
 
 
 def check_out(path: str | None, suffixes: tuple[str, ...]) -> None:

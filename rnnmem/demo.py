@@ -41,6 +41,8 @@ VALIDATION = 0.1  # share of each stream that is never trained on
 LSTM_UNITS = 128  # the others get as many parameters as this LSTM
 TRAINING_SHARE = 0.6  # of the minutes; the rest is for measuring
 LEAST_WORDS = 20_000  # below this the recall maps are all noise
+WHOLE_TEXT_MINUTES = 4.0  # with fewer minutes, a share of the text is measured
+LEAST_STEPS = 600  # of each stream that is measured
 LAGS = 32
 SHOWN = (0, 1, 2, 4, 8, 16, 32)
 
@@ -201,18 +203,19 @@ def perplexity(model: NextWord, tokens: Tensor) -> float:
     return math.exp(loss / count)
 
 
-def measure(models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool) -> Comparison:
-    """Measures what each network keeps, against the same meanings for all."""
+def measure(models: Mapping[str, NextWord], corpus: Corpus, share: float, *, trained: bool) -> Comparison:
+    """Measures what each network keeps of a share of the text, against the same meanings for all."""
+    steps = max(LEAST_STEPS, int(share * len(corpus.tokens)))
     return rnnmem.compare(
         {name: model.recurrent for name, model in models.items()},
-        corpus.tokens,
+        corpus.tokens[:steps],
         embedding={name: model.embedding for name, model in models.items()},
         head={name: model.head for name, model in models.items()},
         trained=trained,
         match="parameters",
         semantics=corpus.semantics,
         lags=LAGS,
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
 
 
@@ -281,8 +284,11 @@ def demo(
     count = parameters("LSTM", corpus.vocabulary, LSTM_UNITS)
     say(f"{corpus.words:,} words of {corpus.source}; three networks of about {count:,} parameters each")
     training = train(models, corpus.tokens, TRAINING_SHARE * 60 * minutes)
-    say(f"each network made {training.steps:,} steps of {WINDOW} x {STREAMS} words; measuring what it keeps")
-    trained, untrained = measure(models, corpus, trained=True), measure(initial, corpus, trained=False)
+    say(f"each network was trained for {training.steps:,} steps ({WINDOW} words of {STREAMS} streams each)")
+    share = min(1.0, minutes / WHOLE_TEXT_MINUTES)
+    say(f"measuring what each keeps of {share:.0%} of the text, trained and as initialised")
+    trained = measure(models, corpus, share, trained=True)
+    untrained = measure(initial, corpus, share, trained=False)
     guesses = ", ".join(f"{name} {value:.0f}" for name, value in training.perplexity.items())
     about = (
         f"{corpus.words:,} words of {corpus.source}, {corpus.vocabulary:,} different ones kept. Each network "

@@ -97,6 +97,13 @@ def control_text(name: str, report: MemoryReport) -> str:
     return CONTROLS[name].format(window=window_text(report))
 
 
+def split_text(settings: dict[str, Any]) -> str:
+    """Which part fitted the recall maps."""
+    if settings.get("fit") == 1.0:
+        return "maps fitted beforehand, all that was given measured"
+    return f"by {settings.get('split', 'time')}, {settings.get('fit', NONE)} of it to fit"
+
+
 def window_text(report: MemoryReport) -> str:
     """`the last 8 tokens`."""
     window = report.settings.get("window")
@@ -225,7 +232,7 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
             "rows",
             f"{count(rows.get('fit'))} to fit, {count(rows.get('measured'))} to measure (at the first lag)",
         ),
-        ("split", f"by {settings.get('split', 'time')}, {settings.get('fit', NONE)} of it to fit"),
+        ("split", split_text(settings)),
         ("blocks for errors", f"{report.blocks} {settings.get('blocks') or ''}".strip()),
         ("backend", f"{report.backend}, precision {report.precision}, {model.get('dtype', NONE)}"),
     ]

@@ -179,7 +179,7 @@ def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Che
         options["semantics"] = table.unsqueeze(1) if beside else table  # [T, d] beside [T, I]
     if arguments.lengths is not None:
         options["lengths"] = find_array("--lengths", arguments.lengths, data.path)
-    return options | {"progress": True}
+    return options | {"progress": sys.stderr.isatty()}
 
 
 def check_out(path: str | None, suffixes: tuple[str, ...]) -> None:

@@ -215,7 +215,7 @@ def measure(models: Mapping[str, NextWord], corpus: Corpus, share: float, *, tra
         match="parameters",
         semantics=corpus.semantics,
         lags=LAGS,
-        progress=True,
+        progress=sys.stderr.isatty(),
     )
 
 

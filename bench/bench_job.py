@@ -12,7 +12,7 @@ from job import UNITS, Job, best, flops, fused, make_job, naive
 
 from rnnmem.reference import ReferenceScan
 
-ROUNDS = 5
+ROUNDS = 3
 CHECKED = 300  # steps compared with float64 before anything is timed
 AGREE = 1e-6
 

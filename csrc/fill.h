@@ -140,8 +140,8 @@ void fill_project(Project<T>& to, const Scan<T>& scan, const Isa& isa, int64_t f
   check_tensor("directions", p.directions, dtype, {to.direction_count, to.dimension});
   check_range("buffer", p.buffer, 0, kinds - 1);
   check_range("lag", p.lag, 0, to.history);
-  check(to.step >= 0 && to.step <= kLastStep - scan.steps, "step: expected 0 to ", kLastStep - scan.steps, ", got ",
-        to.step);
+  check(to.step >= 0 && to.step <= kLastStep - scan.steps, "step: expected 0 to ", kLastStep - scan.steps,
+        ", got ", to.step);
   check(to.moment_every >= 1, "moment_every: expected at least 1, got ", to.moment_every);
   check(to.coordinate_every >= 1, "coordinate_every: expected at least 1, got ", to.coordinate_every);
   check(to.coordinate_maps >= 0 && to.coordinate_maps <= to.maps, "coordinate_maps: expected 0 to ", to.maps,

@@ -203,7 +203,9 @@ def perplexity(model: NextWord, tokens: Tensor) -> float:
     return math.exp(loss / count)
 
 
-def measure(models: Mapping[str, NextWord], corpus: Corpus, share: float, *, trained: bool) -> Comparison:
+def measure(
+    models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool, share: float = 1.0
+) -> Comparison:
     """Measures what each network keeps of a share of the text, against the same meanings for all."""
     steps = max(LEAST_STEPS, int(share * len(corpus.tokens)))
     return rnnmem.compare(
@@ -287,8 +289,8 @@ def demo(
     say(f"each network was trained for {training.steps:,} steps ({WINDOW} words of {STREAMS} streams each)")
     share = min(1.0, minutes / WHOLE_TEXT_MINUTES)
     say(f"measuring what each keeps of {share:.0%} of the text, trained and as initialised")
-    trained = measure(models, corpus, share, trained=True)
-    untrained = measure(initial, corpus, share, trained=False)
+    trained = measure(models, corpus, trained=True, share=share)
+    untrained = measure(initial, corpus, trained=False, share=share)
     guesses = ", ".join(f"{name} {value:.0f}" for name, value in training.perplexity.items())
     about = (
         f"{corpus.words:,} words of {corpus.source}, {corpus.vocabulary:,} different ones kept. Each network "

@@ -27,7 +27,7 @@ def check(job: Job) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("unit", list(UNITS))
-def bench_job(benchmark, unit: str, threads: int) -> None:
+def test_job(benchmark, unit: str, threads: int) -> None:
     torch.set_num_threads(threads)
     job = make_job(unit)
     check(job)

@@ -50,12 +50,22 @@ class Measurement:
         count: bool,
         progress: Any = None,
     ) -> None:
-        """Runs checked data through, and sums what is to be counted."""
+        """Runs checked data through, and sums what counts; a call that fails leaves all as it was."""
+        before = copy.deepcopy(self.tally)
+        try:
+            self.run(runner, space, data, flops, count, progress)
+        except BaseException:
+            self.tally = before
+            raise
+
+    def run(
+        self, runner: Runner, space: SemanticSpace, data: Streams, flops: int, count: bool, progress: Any
+    ) -> None:
+        """Does what `feed` says. Sums stay where they are, lest a long run cut memory to pieces."""
         history = self.maps.history
         carry = self.carry or fresh_carry(space, data, history)
         state = runner.init_state(data.batch) if self.state is None else self.state
-        # Summed apart and put in place at the end, so that a call that fails leaves all as it was.
-        tally = Tally(self.maps) if self.tally is None else copy.deepcopy(self.tally)
+        tally = self.tally = Tally(self.maps) if self.tally is None else self.tally
         tally.add_streams(data.batch)
         kinds = len(self.maps.innovations.predictors)
         # The projection and the residuals' second moments take their share of a chunk's time too.
@@ -83,7 +93,7 @@ class Measurement:
                     progress(chunk.age.numel())
             states.append(held)
             carries.append(one)
-        self.state, self.carry, self.tally = stream_join(runner, states), join_carries(carries), tally
+        self.state, self.carry = stream_join(runner, states), join_carries(carries)
 
     @property
     def moment_every(self) -> int:

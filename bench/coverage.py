@@ -18,7 +18,7 @@ where the spread over repetitions is below .003 or H_eff below 10; elsewhere cov
 repetitions.
 
     python bench/coverage.py                                     # all of it; goes on where it was interrupted
-    python bench/coverage.py --cases white --repetitions 100 --out /tmp/pilot.json
+    python bench/coverage.py --cases white --repetitions 100 --out pilot.json
 """
 
 import argparse

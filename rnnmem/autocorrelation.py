@@ -3,7 +3,8 @@
 Rows of one stream follow each other and are alike. The variance of a fitted map depends on the products of
 the states' and the residuals' autocorrelations; the width of jackknife blocks on that of the row losses.
 
-Source: Sokal's automatic window, "Monte Carlo methods in statistical mechanics", 1997.
+Sources: Sokal's automatic window, "Monte Carlo methods in statistical mechanics", 1997; blocking after
+Flyvbjerg and Petersen, "Error estimates on averages of correlated data", 1989.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor
 
 WINDOW = 5.0
 FIRST_WIDTH = 64
+FEWEST_SUMS = 32
 
 
 def lagged_products(values: Tensor, width: int) -> Tensor:
@@ -91,3 +93,34 @@ def integrated_time(sequence: Autocorrelation, other: Remembered | None = None) 
         if width >= sequence.longest:
             return float(2 * times[-1])
         width *= 4
+
+
+def blocking_time(segments: list[Tensor], masks: list[Tensor]) -> float:
+    """The variance of sums of neighbouring rows over that of as many independent ones, at its largest.
+
+    Sums of 1, 2, 4, ... rows from the first that counts are tried, while there are at least 32 such sums.
+
+    Args:
+        segments: sequences [n, B, F] of mean zero, rows that do not count zeroed.
+        masks: which rows count [n, B].
+    """
+    begins = [int(mask.any(dim=1).int().argmax()) if len(mask) else 0 for mask in masks]
+    sums = [segment[begin:] for segment, begin in zip(segments, begins, strict=True)]
+    rows = sum(int(mask.sum()) for mask in masks)
+    total = power(sums)
+    longest, width = 1.0, 2
+    while width * FEWEST_SUMS <= rows and total > 0:
+        sums = [joined_pairs(each) for each in sums]
+        longest = max(longest, power(sums) / total)
+        width *= 2
+    return longest
+
+
+def power(segments: list[Tensor]) -> float:
+    return sum(float(each.square().sum(dtype=torch.float64)) for each in segments)
+
+
+def joined_pairs(values: Tensor) -> Tensor:
+    """Sums [ceil(n / 2), B, F] of neighbouring rows of values [n, B, F]."""
+    odd = values.new_zeros(len(values) % 2, *values.shape[1:])
+    return torch.cat((values, odd)).unflatten(0, (-1, 2)).sum(dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.autocorrelation import Autocorrelation, Remembered, integrated_time
+from rnnmem.autocorrelation import Autocorrelation, Remembered, blocking_time, integrated_time
 from rnnmem.innovations import Innovations, Predictor
 from rnnmem.moments import Rows
 from rnnmem.recall import CurveFit
@@ -61,7 +61,8 @@ class FitCost:
             spread = effective_dimension(residuals, masks)
             effective.append(rows)
             variance.append(2 * self.size[index] / max(rows**2 * spread, 1e-300))
-            self.longest_time = max(self.longest_time, loss_time(residuals, masks))
+            deviations = self.deviations(means[index], kind, lag, masks)
+            self.longest_time = max(self.longest_time, loss_time(residuals, deviations, masks))
             if own and kind:
                 predictor[:, index] = self.predictor_error(recalled, index, kind, lag, masks)
         values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance))
@@ -80,17 +81,27 @@ class FitCost:
             residuals.append(left.masked_fill(~mask.unsqueeze(-1), 0))
         return recalled, residuals
 
+    def deviations(self, mean: Tensor, kind: int, lag: int, masks: list[Tensor]) -> list[Tensor]:
+        """Targets about their fit mean [n, B, d] by segment, rows that do not count zeroed."""
+        found = []
+        for segment, kinds, mask in zip(self.segments, self.kinds, masks, strict=True):
+            start = segment.history - lag
+            points = kinds[kind, start : start + len(segment.age)] - mean.to(kinds)
+            found.append(points.masked_fill(~mask.unsqueeze(-1), 0))
+        return found
+
     def predictor_error(
         self, recalled: list[Tensor], index: int, kind: int, lag: int, masks: list[Tensor]
     ) -> Tensor:
         """Variance, gain and loss [3] that the fitted predictor's error brings to own retention."""
         predictor = self.innovations.predictors[kind]
-        newer = []
-        for segment, mask in zip(self.segments, masks, strict=True):
+        newer, beta = [], []
+        for segment, kinds in zip(self.segments, self.kinds, strict=True):
             steps, start = len(segment.age), segment.history - lag
-            near = [segment.vectors[start + i : start + i + steps][mask] for i in range(1, kind + 1)]
-            newer.append(torch.cat(near, dim=1))
-        tokens = torch.cat(newer)
+            near = [segment.vectors[start + i : start + i + steps] for i in range(1, kind + 1)]
+            newer.append(torch.cat(near, dim=2))
+            beta.append(kinds[kind, start : start + steps])
+        tokens = torch.cat([each[mask] for each, mask in zip(newer, masks, strict=True)])
         white = self.white[self.rows.band[index]]
         states = torch.cat([w[mask] for w, mask in zip(white, masks, strict=True)])
         shown = torch.cat([point[mask] for point, mask in zip(recalled, masks, strict=True)])
@@ -98,11 +109,31 @@ class FitCost:
             return torch.zeros(3, dtype=torch.float64)
         gain, loss = predictor_gain(states, tokens, predictor)
         shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
-        inverse = torch.linalg.pinv(predictor.newer, hermitian=True)
-        total = predictor.innovation.trace()
-        spread = (predictor.innovation @ shared @ inverse @ shared.T).trace()
-        variance = 4 * spread / (predictor.rows * total**2).clamp(min=1e-300)
-        return torch.stack((variance.cpu(), torch.tensor(gain), torch.tensor(loss)))
+        slope = shared @ torch.linalg.pinv(predictor.newer, hermitian=True)
+        alike = float((predictor.innovation @ slope @ shared.T).trace())
+        # What each row's part in the predictor's error does to own retention.
+        scores = [
+            (b * ((n - tokens.mean(0)) @ slope.T.to(n))).sum(-1) for b, n in zip(beta, newer, strict=True)
+        ]
+        spread = max(alike, lasting_square(scores, masks))
+        variance = 4 * spread / max(predictor.rows * float(predictor.innovation.trace()) ** 2, 1e-300)
+        return torch.tensor((variance, gain, loss), dtype=torch.float64)
+
+
+def lasting_square(values: list[Tensor], masks: list[Tensor]) -> float:
+    """Mean square of values [n, B] of mean zero, times how many steps they stay alike."""
+    series = [x.masked_fill(~m, 0).unsqueeze(-1) for x, m in zip(values, masks, strict=True)]
+    square = sum(float(x.square().sum(dtype=torch.float64)) for x in series)
+    return square / max(1, sum(int(m.sum()) for m in masks)) * lasting(series, masks)
+
+
+def lasting(series: list[Tensor], masks: list[Tensor]) -> float:
+    """How many steps a series stays alike.
+
+    By Sokal's window, which ends where a long thin tail begins, and by blocking, which sees the tail but
+    needs more rows: the longer of the two.
+    """
+    return max(integrated_time(Autocorrelation(series, masks)), blocking_time(series, masks))
 
 
 def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tuple[float, float]:
@@ -139,10 +170,19 @@ def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:
     return float((covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-300)).clamp(min=1.0))
 
 
-def loss_time(residuals: list[Tensor], masks: list[Tensor]) -> float:
-    """Integrated autocorrelation time of the row losses, in steps."""
+def loss_time(residuals: list[Tensor], deviations: list[Tensor], masks: list[Tensor]) -> float:
+    """How many steps the rows of D / V stay alike: the width of jackknife blocks follows from it.
+
+    Those of the row losses |residual|^2, or of what a row adds to the error of D / V, |residual|^2 -
+    D/V |deviation|^2, which may last longer.
+    """
     losses = [r.square().sum(dim=-1) for r in residuals]
-    total = sum(float(loss.sum(dtype=torch.float64)) for loss in losses)
-    mean = total / max(1, sum(int(mask.sum()) for mask in masks))
-    centred = [(x - mean).masked_fill(~m, 0).unsqueeze(-1) for x, m in zip(losses, masks, strict=True)]
-    return integrated_time(Autocorrelation(centred, masks))
+    shown = [v.square().sum(dim=-1) for v in deviations]
+    rows = max(1, sum(int(mask.sum()) for mask in masks))
+    mean, variance = (sum(float(x.sum(dtype=torch.float64)) for x in each) for each in (losses, shown))
+    share = mean / max(variance, 1e-300)
+    about_mean = [
+        (x - mean / rows).masked_fill(~m, 0).unsqueeze(-1) for x, m in zip(losses, masks, strict=True)
+    ]
+    about_share = [(x - share * v).unsqueeze(-1) for x, v in zip(losses, shown, strict=True)]
+    return max(lasting(about_mean, masks), lasting(about_share, masks))

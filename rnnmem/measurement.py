@@ -12,6 +12,7 @@ from rnnmem.chunks import Carry, Streams, batches, chunk_steps, cut, fresh_carry
 from rnnmem.hull import EVERY
 from rnnmem.moments import Rows
 from rnnmem.recall import RecallMaps
+from rnnmem.resident import ResidentMemory
 from rnnmem.runner import Runner, stream_join, stream_slice
 from rnnmem.scan import Projection
 from rnnmem.semantics import SemanticSpace
@@ -40,6 +41,7 @@ class Measurement:
         self.tally: Tally | None = None
         self.carry: Carry | None = None
         self.state: Any = None
+        self.resident = ResidentMemory()
 
     def feed(
         self,
@@ -57,11 +59,13 @@ class Measurement:
         except BaseException:
             self.tally = before
             raise
+        del before
+        self.resident.settle()
 
     def run(
         self, runner: Runner, space: SemanticSpace, data: Streams, flops: int, count: bool, progress: Any
     ) -> None:
-        """Does what `feed` says. Sums stay where they are, lest a long run cut memory to pieces."""
+        """Does what `feed` says."""
         history = self.maps.history
         carry = self.carry or fresh_carry(space, data, history)
         state = runner.init_state(data.batch) if self.state is None else self.state

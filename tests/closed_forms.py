@@ -257,11 +257,12 @@ def all_cases():
     ]
 
 
-def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0):
+def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0, noise=0.0):
     """Exact retention and own retention [K] of a linear network on scalar AR(1) input of variance 1.
 
     The joint covariance of the state and the last max lag + 1 tokens follows from Cov(h_t, x_{t-τ}); `ridge`
-    is added to the state's correlation matrix as in the measurement. The best map's distance is
+    is added to the state's correlation matrix as in the measurement; `noise` is the variance of the white
+    noise that every unit takes in beside the input at every step. The best map's distance is
     1 - 2 p'c + p'Sp over the variance.
     """
     H, max_lag = len(w_hh), int(max(lags))
@@ -269,7 +270,7 @@ def population_curves(w_hh, w_ih, lags, phi=0.0, order=8, ridge=0.0):
     # Two-sided: x may be newer or older than the state; the AR(1) correlation is phi^|k|.
     forward = np.linalg.solve(np.eye(H) - phi * w_hh, w_ih[:, 0])  # Cov(h_t, x_t)
     cross = np.empty((H, max_lag + 1))
-    S = stationary(w_hh, w_ih, phi, forward)
+    S = stationary(w_hh, w_ih, phi, forward, noise)
     newer = [forward]
     for _ in range(max_lag):  # Cov(h_t, x_{t-τ}) = W Cov(h_{t-1}, x_{t-1-(τ-1)}) + v φ^τ
         newer.append(w_hh @ newer[-1] + w_ih[:, 0] * phi ** (len(newer)))
@@ -294,12 +295,12 @@ def _share(c, corr, scale, variance, ridge):
     return (2 * p @ (c / scale) - p @ corr @ p) / variance
 
 
-def stationary(w_hh, w_ih, phi=0.0, forward=None):
-    """Cov(h) of h_t = W h_{t-1} + v x_t with AR(1) x of variance 1, by doubling the sum of W^k Q W^k'."""
+def stationary(w_hh, w_ih, phi=0.0, forward=None, noise=0.0):
+    """Cov(h) of h_t = W h_{t-1} + v x_t + noise, AR(1) x of variance 1, by doubling the sum of W^k Q W^k'."""
     v = w_ih[:, 0]
     forward = np.linalg.solve(np.eye(len(w_hh)) - phi * w_hh, v) if forward is None else forward
     past = phi * w_hh @ forward  # W Cov(h_{t-1}, x_t)
-    S = np.outer(v, v) + np.outer(past, v) + np.outer(v, past)
+    S = np.outer(v, v) + np.outer(past, v) + np.outer(v, past) + noise * np.eye(len(w_hh))
     A = np.array(w_hh, float)
     for _ in range(60):
         S = S + A @ S @ A.T

@@ -295,7 +295,7 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
         d_eff = np.trace(C) ** 2 / np.trace(C @ C) if np.trace(C) > 0 else float(d)
         extra = (1.0 - corrected) ** 2 * 2.0 * recall.h_eff / (n_eff**2 * d_eff)
         if predictor_of is not None and min(lag, predictor_of.order) > 0:
-            extra += predictor_variance(recall, h[fitted], predictor_of.newer(lag)[fitted], y[fitted])
+            extra += predictor_variance(recall, h, predictor_of.newer(lag), y, fitted)
         if n_eff < 3.0 * recall.h_eff:
             if lag == 0:
                 raise ValueError(
@@ -347,15 +347,36 @@ def jackknife_se(left_out):
     return float(np.sqrt((g - 1) / g * ((left_out - left_out.mean()) ** 2).sum()))
 
 
-def predictor_variance(recall, h, newer, innovations):
-    """4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2): what the innovation predictor's error adds to the variance."""
-    N, d = innovations.shape
-    joint = np.cov(np.concatenate([h, newer], axis=1).T, bias=True)
-    H = h.shape[1]
+def predictor_variance(recall, h, newer, innovations, fitted):
+    """What the innovation predictor's error adds to the variance.
+
+    4 tr(S_b R S_n^-1 R') / (N (tr S_b)^2) where rows are independent and alike; where they are not, the
+    variance of the mean of b' R S_n^-1 n over rows stands for the trace.
+    """
+    N, d = fitted.sum(), innovations.shape[2]
+    H = h.shape[2]
+    joint = np.cov(np.concatenate([h, newer], axis=2)[fitted].T, bias=True)
     R = recall.weight @ joint[:H, H:]
-    S_n = joint[H:, H:]
-    S_b = np.cov(innovations.T, bias=True).reshape(d, d)
-    return 4.0 * np.trace(S_b @ R @ np.linalg.pinv(S_n) @ R.T) / (N * np.trace(S_b) ** 2)
+    slope = R @ np.linalg.pinv(joint[H:, H:])
+    S_b = np.cov(innovations[fitted].T, bias=True).reshape(d, d)
+    sample = last_fit_rows(fitted, H)
+    centred = newer - newer[sample].mean(0)
+    scores = np.where(sample, (innovations * (centred @ slope.T)).sum(2), 0.0)
+    ones = np.ones((*scores.shape, 1))
+    time = max(correlation_time(ones, scores[..., None], sample), blocking_time(scores, sample))
+    spread = max(np.trace(S_b @ slope @ R.T), (scores[sample] ** 2).mean() * time)
+    return 4.0 * spread / (N * np.trace(S_b) ** 2)
+
+
+def blocking_time(values, mask):
+    """Largest variance of sums of 2^j neighbours [T, B], over what it is for independent rows."""
+    values = values[np.flatnonzero(mask.any(1))[0] :]
+    times, width = [1.0], 1
+    while 64 * width <= mask.sum():
+        width *= 2
+        sums = np.add.reduceat(values, np.arange(0, len(values), width), axis=0)
+        times.append((sums**2).sum() / (values**2).sum())
+    return max(times)
 
 
 def predictor_gain(whitened, newer, S_n, N):

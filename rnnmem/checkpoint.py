@@ -30,7 +30,7 @@ _RECURRENT = re.compile(
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerKeys:
     """The keys of one recurrent module of a state_dict.
 
     Attributes:
@@ -54,13 +54,15 @@ class Checkpoint:
         unit: "RNN", "GRU" or "LSTM".
         layer: where it was found.
         tensors: everything in the file, by its cleaned name.
+        assumed: what the file does not say and was taken for granted, or None.
     """
 
     path: str
     model: nn.RNNBase | nn.RNNCellBase
     unit: str
-    layer: Layer
+    layer: LayerKeys
     tensors: Mapping[str, Tensor]
+    assumed: str | None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -187,20 +189,22 @@ def load_checkpoint(
     tensors = read_state_dict(path)
     layer = _choose(name, tensors, prefix)
     unit, model = _rebuild(name, tensors, layer, nonlinearity)
-    return Checkpoint(name, model, unit, layer, tensors)
+    guessed = unit == "RNN" and nonlinearity is None
+    assumed = "taken to be a tanh RNN (--nonlinearity relu if it is not)" if guessed else None
+    return Checkpoint(name, model, unit, layer, tensors, assumed)
 
 
-def find_layers(tensors: Mapping[str, Tensor]) -> list[Layer]:
+def find_layers(tensors: Mapping[str, Tensor]) -> list[LayerKeys]:
     """Lists the recurrent modules of a state_dict, in its order."""
     groups: dict[tuple[str, bool], list[str]] = {}
     for key in tensors:
         match = _RECURRENT.match(key)
         if match:
             groups.setdefault((match["prefix"], match["layer"] is not None), []).append(key)
-    return [Layer(prefix, stacked, tuple(keys)) for (prefix, stacked), keys in groups.items()]
+    return [LayerKeys(prefix, stacked, tuple(keys)) for (prefix, stacked), keys in groups.items()]
 
 
-def _choose(name: str, tensors: Mapping[str, Tensor], prefix: str | None) -> Layer:
+def _choose(name: str, tensors: Mapping[str, Tensor], prefix: str | None) -> LayerKeys:
     layers = find_layers(tensors)
     if not layers:
         raise expected(
@@ -222,11 +226,11 @@ def _choose(name: str, tensors: Mapping[str, Tensor], prefix: str | None) -> Lay
     return below[0]
 
 
-def _listed(layers: Iterable[Layer]) -> str:
+def _listed(layers: Iterable[LayerKeys]) -> str:
     return ", ".join(repr(layer.prefix.rstrip(".")) for layer in layers)
 
 
-def _refuse(name: str, tensors: Mapping[str, Tensor], layer: Layer) -> None:
+def _refuse(name: str, tensors: Mapping[str, Tensor], layer: LayerKeys) -> None:
     """Raises for networks that have recurrent keys but that no torch.nn module here can carry."""
     where = f"{name}: {layer.prefix.rstrip('.') or 'its network'}"
     own = [key.removeprefix(layer.prefix) for key in layer.keys]
@@ -256,7 +260,7 @@ def _refuse(name: str, tensors: Mapping[str, Tensor], layer: Layer) -> None:
 
 
 def _rebuild(
-    name: str, tensors: Mapping[str, Tensor], layer: Layer, nonlinearity: str | None
+    name: str, tensors: Mapping[str, Tensor], layer: LayerKeys, nonlinearity: str | None
 ) -> tuple[str, nn.RNNBase | nn.RNNCellBase]:
     _refuse(name, tensors, layer)
     own = {key.removeprefix(layer.prefix): tensors[key] for key in layer.keys}

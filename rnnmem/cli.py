@@ -14,6 +14,7 @@ from typing import NoReturn
 from rnnmem.errors import RnnMemError
 
 BAD_INPUT = 2
+TYPED = {"inputs": "data", "batch": "streams"}
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
@@ -177,6 +178,13 @@ def lags(text: str) -> int | list[int]:
     return numbers if "," in text else numbers[0]
 
 
+def as_typed(message: str, arguments: argparse.Namespace) -> str:
+    """The message with the option that was typed where it names the library's argument."""
+    name, colon, rest = message.partition(":")
+    name = TYPED.get(name, name)
+    return f"--{name}{colon}{rest}" if colon and hasattr(arguments, name) else message
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -202,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in arguments.notes:
             print(f"note: {line}", file=sys.stderr)
     except RnnMemError as error:
-        print(f"rnnmem {arguments.command}: {error}", file=sys.stderr)
+        print(f"rnnmem {arguments.command}: {as_typed(str(error), arguments)}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
         os.dup2(

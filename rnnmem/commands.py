@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 import rnnmem
 from rnnmem.checkpoint import Checkpoint, load_checkpoint
+from rnnmem.compare import carries_output_only
 from rnnmem.data import Data, find_array, load_data
 from rnnmem.errors import expected
+from rnnmem.report import MemoryReport
 
 REPORTS = (".html", ".json", ".png", ".csv")
 STATES = {"output": ("output",), "full": ("full",), "both": ("output", "full")}
@@ -37,11 +39,10 @@ def run_assess(arguments: argparse.Namespace) -> None:
     data = read_data(arguments)
     checkpoint = read_checkpoint(arguments, arguments.checkpoints[0])
     options = measuring_options(arguments, data, checkpoint)
-    states = STATES[arguments.state]
-    if checkpoint.unit != "LSTM":
-        states = states[:1]  # h is all that an RNN or a GRU carries
-    reports = {}
-    for state in states:
+    reports: dict[str, MemoryReport] = {}
+    for state in STATES[arguments.state]:
+        if any(map(carries_output_only, reports.values())):
+            break  # the full state is what was measured already
         reports[state] = rnnmem.assess(
             checkpoint.model,
             data.inputs,
@@ -52,9 +53,9 @@ def run_assess(arguments: argparse.Namespace) -> None:
         )
         if arguments.out:
             stem, suffix = os.path.splitext(arguments.out)
-            reports[state].save(arguments.out if state == states[0] else f"{stem}.{state}{suffix}")
+            reports[state].save(arguments.out if len(reports) == 1 else f"{stem}.{state}{suffix}")
         if not arguments.json:
-            print(reports[state], end="\n\n" if state != states[-1] else "\n", flush=True)
+            print("\n" * (len(reports) > 1) + str(reports[state]), flush=True)
     if arguments.json:
         print_json({state: report.to_dict() for state, report in reports.items()})
 
@@ -126,8 +127,8 @@ def named(arguments: argparse.Namespace) -> dict[str, list[Checkpoint]]:
 def read_checkpoint(arguments: argparse.Namespace, path: str) -> Checkpoint:
     """Reads one network and says what had to be assumed."""
     checkpoint = load_checkpoint(path, prefix=arguments.prefix, nonlinearity=arguments.nonlinearity)
-    if checkpoint.unit == "RNN" and arguments.nonlinearity is None:
-        arguments.notes.append(f"{path}: taken to be a tanh RNN (--nonlinearity relu if it is not)")
+    if checkpoint.assumed:
+        arguments.notes.append(f"{path}: {checkpoint.assumed}")
     return checkpoint
 
 

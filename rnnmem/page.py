@@ -158,7 +158,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") ->
 def lag_section(report: MemoryReport) -> str:
     """Every lag with every curve."""
     beyond = words.beyond_inference(report)
-    head = ["lag", "retention", "own retention", "inference control", "current token alone", "last tokens"]
+    window = words.window_text(report).removeprefix("the ")
+    head = ["lag", "retention", "own retention", "inference control", "current token alone", window]
     head += ["bits", "own bits", "hull coverage", "distance"]
     rows = []
     for k, lag in enumerate(report.lags.tolist()):

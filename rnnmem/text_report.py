@@ -105,7 +105,7 @@ LAG_HEAD = (
     "own retention",
     "inference control",
     "current token alone",
-    "last tokens",
+    "{window}",
     "bits",
 )
 LAG_NAMES = {"inference": "inference control", "memoryless": "current token alone", "window": "last tokens"}
@@ -139,7 +139,8 @@ def lag_table(report: MemoryReport) -> list[str]:
         notes.append(bullet(f"bits: Gaussian bits kept; a token has {number(bits, 2)} bits of entropy"))
     if len(indices) < len(lags):
         notes.append(bullet(f"{len(indices)} of {len(lags)} lags are shown; report.save writes all of them"))
-    return [*columns(LAG_HEAD, rows), *notes]
+    head = [title.format(window=words.window_text(report).removeprefix("the ")) for title in LAG_HEAD]
+    return [*columns(head, rows), *notes]
 
 
 def indicator_table(report: MemoryReport) -> list[str]:

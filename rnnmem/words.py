@@ -238,11 +238,15 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
     ]
     if entropy(report) is not None:
         pairs.append(("entropy of a token", f"{number(entropy(report), 2)} bits"))
-    return pairs + [(k.replace("_", " "), short_text(v)) for k, v in settings.items() if k not in TOLD]
+    asked = settings.get("requested_order")
+    told = TOLD if asked != settings.get("innovation_order") else (*TOLD, "requested_order")
+    rest = ((SETTINGS.get(k, k.replace("_", " ")), v) for k, v in settings.items() if k not in told)
+    return pairs + [(name, short_text(value)) for name, value in rest]
 
 
 SIZES = (("input_size", "inputs"), ("hidden_size", "hidden units"))
-TOLD = ("features", "state", "split", "fit", "blocks", "entropy", "layer")
+TOLD = ("features", "state", "split", "fit", "blocks", "block_width", "entropy", "layer", "window")
+SETTINGS = {"rank": "rank of the state", "requested_order": "innovation order asked for"}
 
 
 def short_text(value: Any) -> str:

@@ -162,7 +162,7 @@ def test_lag_table_has_every_lag_and_marks_what_is_beyond_inference(page, read):
         "own retention",
         "inference control",
         "current token alone",
-        "last tokens",
+        "last few tokens",
         "bits",
         "own bits",
         "hull coverage",

@@ -27,7 +27,7 @@ def cpu_name() -> str:
 
 
 def gemm_rate(threads: int) -> float:
-    """Operations a second of torch's own float32 GEMM of 1,024 cubed: the ceiling that shares refer to."""
+    """Operations a second of torch's own float32 GEMM of 1,024 cubed: what shares refer to."""
     torch.set_num_threads(threads)
     a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
     best = float("inf")

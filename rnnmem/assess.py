@@ -289,12 +289,15 @@ class Assessment:
         if not fitted.maps.has_own:
             return report
         window = self.window(fitted.maps)
+        sampled = [int(self.options.lags[k]) for k in sampled_lags(self.options.lags, report.own_horizon)]
         controls = {
             "memoryless": self.token_control(1),
             "window": self.token_control(window),
-            **self.inference_control(runner, fitted.maps, report.own_horizon, show),
+            **self.inference_control(runner, fitted.maps, sampled, show),
         }
-        return replace(report, controls=controls, settings={**report.settings, "window": window})
+        settings = {**report.settings, "window": window, "inference_lags": sampled}
+        warnings = [*report.warnings, *control_warnings(self.options.lags, sampled, controls["inference"])]
+        return replace(report, controls=controls, settings=settings, warnings=warnings)
 
     def window(self, maps: RecallMaps) -> int:
         """Tokens of the window control: p after lowering, and one more where only the lags cut p short."""
@@ -317,17 +320,16 @@ class Assessment:
         return summarise(measurement.tally, measurement.maps, described, backend, "highest")
 
     def inference_control(
-        self, runner: Runner, maps: RecallMaps, own_horizon: int | None, show: bool
+        self, runner: Runner, maps: RecallMaps, sampled: list[int], show: bool
     ) -> dict[str, Tensor | None]:
         """The inference control and its standard error, by lag; NaN where it is not sampled."""
         lags = maps.lags
-        chosen = sampled_lags(lags, own_horizon)
         control = InferenceControl(
             runner,
             self.session.space,
             self.session.data,
             maps.innovations,
-            [int(lags[index]) for index in chosen],
+            sampled,
             self.options.ridge,
             self.by_stream,
         )
@@ -336,6 +338,7 @@ class Assessment:
             values, errors = control.run(self.fit_part, self.measured_part, maps.features)
         inference = torch.full((len(lags),), float("nan"), dtype=torch.float64)
         inference_se = inference.clone()
+        chosen = torch.isin(lags, torch.tensor(sampled))
         inference[chosen], inference_se[chosen] = values, errors
         return {"inference": inference, "inference_se": inference_se}
 
@@ -345,6 +348,19 @@ class Assessment:
         options = replace(self.options, innovation_order=0)
         fitted = fit_maps(runner, self.session.space, self.fitting, size, size, options, self.settings)
         return self.summary(self.measure(runner, fitted, size, curves_only=True)).retention
+
+
+def control_warnings(lags: Tensor, sampled: list[int], inference: Tensor | None) -> list[str]:
+    """Says where the inference control was to be measured and could not be."""
+    if inference is None:
+        return []
+    failed = [lag for lag in sampled if bool(inference[lags == lag].isnan().all())]
+    if not failed:
+        return []
+    return [
+        f"inference control: too few rows for a recall map of its own at lags {failed}; "
+        "the memory horizon stops before them; use a longer sequence"
+    ]
 
 
 @contextmanager

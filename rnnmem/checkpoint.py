@@ -122,11 +122,11 @@ class Checkpoint:
 
     def _linear(self, name: str) -> nn.Linear:
         weight = self.tensors[name]
-        state = {"weight": weight}
+        head = nn.Linear(weight.shape[1], weight.shape[0], bias=self._has_bias(name), dtype=weight.dtype)
+        # The file's own tensors, so that a weight tied to the embedding is known to be the same.
+        head.weight = nn.Parameter(weight, requires_grad=False)
         if self._has_bias(name):
-            state["bias"] = self.tensors[_bias_of(name)]
-        head = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in state, dtype=weight.dtype)
-        head.load_state_dict(state)
+            head.bias = nn.Parameter(self.tensors[_bias_of(name)], requires_grad=False)
         return head.eval()
 
     def _others(self) -> list[str]:

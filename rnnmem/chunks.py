@@ -18,6 +18,7 @@ CHUNK_FLOPS = 2e10
 CHUNK_FLOATS = 2**21
 CHUNK_ROWS = 8192
 BATCH_STREAMS = 2048
+LEAST_STREAMS, LEAST_STEPS = 16, 16
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,18 @@ def join_carries(carries: list[Carry]) -> Carry:
     )
 
 
-def batches(streams: Streams) -> Iterator[tuple[int, int]]:
-    """Ranges of streams that run together."""
-    for start in range(0, streams.batch, BATCH_STREAMS):
-        yield start, min(streams.batch, start + BATCH_STREAMS)
+def batches(streams: Streams, history: int, flops: int) -> Iterator[tuple[int, int]]:
+    """Ranges of streams that run together.
+
+    Args:
+        streams: all of them.
+        history: steps that a chunk carries along; with fewer streams it is longer than those.
+        flops: operations a row costs; the least that a chunk may be, 16 steps, stays within its time.
+    """
+    most = min(CHUNK_ROWS // max(1, history), int(CHUNK_FLOPS / (LEAST_STEPS * max(1, flops))))
+    size = min(BATCH_STREAMS, max(LEAST_STREAMS, most))
+    for start in range(0, streams.batch, size):
+        yield start, min(streams.batch, start + size)
 
 
 def chunk_steps(batch: int, floats: int, flops: int) -> int:
@@ -175,7 +184,7 @@ def chunk_steps(batch: int, floats: int, flops: int) -> int:
         flops: operations a row costs; bounded so that Ctrl-C is answered within a second.
     """
     rows = min(CHUNK_ROWS, CHUNK_FLOATS // max(1, floats), int(CHUNK_FLOPS / max(1, flops)))
-    return max(1, rows // max(1, batch), min(16, CHUNK_ROWS // max(1, batch)))
+    return max(1, rows // max(1, batch), min(LEAST_STEPS, CHUNK_ROWS // max(1, batch)))
 
 
 def cut(

@@ -174,6 +174,10 @@ def compare(
     if assess_options.get("semantics") is None and differ([e for es in embeddings.values() for e in es]):
         what = "None, with embeddings that differ: distances would lie in different spaces"
         raise expected("semantics", "a table (V, d) common to all networks", what)
+    layouts = {bool(getattr(model, "batch_first", False)) for seeds in named.values() for model in seeds}
+    if len(layouts) > 1:
+        what = "some batch_first and some not: they would read the same inputs along different axes"
+        raise expected("models", "networks of one layout", what)
     if match is not None:
         check_match(match, named, embeddings, heads)
     reports: dict[str, dict[str, list[MemoryReport]]] = {}
@@ -251,7 +255,14 @@ def differ(embeddings: list[Any]) -> bool:
             return False  # assess refuses it by its own name
         if table.shape != first.shape or not bool((table == first).all()):
             return True
-    return False
+    return len({renorm(e) for e in embeddings}) > 1
+
+
+def renorm(embedding: Any) -> tuple[float, float] | None:
+    """What an embedding cuts its vectors' lengths to as it reads them: (max_norm, norm_type), or None."""
+    if not isinstance(embedding, nn.Embedding) or embedding.max_norm is None:
+        return None
+    return embedding.max_norm, embedding.norm_type
 
 
 def carries_output_only(report: MemoryReport) -> bool:

@@ -63,7 +63,7 @@ def walk(
     space: SemanticSpace, data: Streams, history: int, floats: int, flops: int, steps: int | None = None
 ) -> Iterator[tuple[Chunk, Carry, bool]]:
     """Chunks of all streams from their start: (chunk, carry after it, whether it starts its streams)."""
-    for start, end in batches(data):
+    for start, end in batches(data, history, flops):
         part = data.streams(start, end)
         length = steps or chunk_steps(part.batch, floats, flops)
         for chunk, carry in cut(space, part, fresh_carry(space, part, history), length, start):
@@ -251,7 +251,7 @@ def finish(
 
 def check_rows(lags: Tensor, raw: CurveFit, own: CurveFit, size: Tensor, notes: list[str]) -> None:
     """Warns of lags with few effective rows and refuses lag 0 with too few."""
-    if int(lags[0]) == 0 and float(raw.effective_rows[0]) < FEWEST * float(size[0]):
+    if int(lags[0]) == 0 and not float(raw.effective_rows[0]) >= FEWEST * float(size[0]):
         what = f"{float(raw.effective_rows[0]):.0f} of them, for {float(size[0]):.0f} effective units"
         raise expected("inputs", "more effective rows to fit on (at least 3 for each effective unit)", what)
     for name, fit in (("retention", raw), ("own retention", own)):

@@ -79,7 +79,7 @@ class Measurement:
         # The same tensors for every chunk, so that a backend packs them once.
         readers = self.readers(carry.vectors)
         states, carries = [], []
-        for start, end in batches(data):
+        for start, end in batches(data, history, flops):
             part, one = data.streams(start, end), carry.streams(start, end)
             held = stream_slice(runner, state, slice(start, end))
             steps = chunk_steps(part.batch, floats, flops)

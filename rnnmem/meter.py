@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rnnmem.backends import BACKENDS, choose_backend
@@ -20,6 +19,8 @@ from rnnmem.session import Session, measuring, open_session
 from rnnmem.summary import summarise
 from rnnmem.tally import Tally
 from rnnmem.tree import leaves
+
+JOINED = " and "  # between the backends of meters that were merged
 
 
 class MemoryMeter:
@@ -222,21 +223,20 @@ class MemoryMeter:
             raise expected("other", "a MemoryMeter", type(other).__name__)
         if other is self:
             raise expected("other", "another meter", "the same one")
-        same = (
-            torch.equal(self.maps.lags, other.maps.lags)
-            and self.maps.weight.shape == other.maps.weight.shape
-            and torch.equal(self.maps.weight, other.maps.weight)
-            and torch.equal(self.maps.own_weight, other.maps.own_weight)
-            and self.maps.settings == other.maps.settings
-        )
-        if not same:
+        if self.maps is not other.maps and not self.maps.equals(other.maps):
             raise expected("other", "a meter with the same maps", "one with other maps")
+        mine_is, other_is = self.network.describe(), other.network.describe()
+        if mine_is != other_is:
+            what = [f"{name} {other_is[name]}" for name in other_is if other_is[name] != mine_is.get(name)]
+            raise expected("other", "a meter of the same model", f"one of another: {', '.join(what)}")
         mine, theirs = self.measurement, other.measurement.tally
         if theirs is not None:
+            fresh = mine.tally is None
             if mine.tally is None:
                 mine.tally = Tally(self.maps)
             mine.tally.merge(theirs)
-            self.ran = other.ran
+            names = {*other.ran.split(JOINED), *(() if fresh else self.ran.split(JOINED))}
+            self.ran = JOINED.join(sorted(names))
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class MemoryMeter:
                 raise ValueError("state: the network's without the carry")
             if state["tally"] is not None:
                 loaded.tally = read_tally(self.maps, state["tally"])
-            if state["backend"] not in (*BACKENDS, "auto"):
+            if not set(state["backend"].split(JOINED)) <= {*BACKENDS, "auto"}:
                 raise ValueError(f"backend: {state['backend']!r}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise expected(

@@ -25,10 +25,13 @@ def read_carry(maps: RecallMaps, dtype: torch.dtype, given: dict[str, Any]) -> C
     streams, history = len(age), maps.history
     check_like("carry: age", age, torch.empty(streams, dtype=torch.int64))
     check_like("carry: vectors", vectors, torch.empty(history, streams, maps.dimension, dtype=dtype))
-    if (tokens is not None) != (maps.token_band is not None):
+    band = maps.token_band
+    if (tokens is not None) != (band is not None):
         raise ValueError("carry: tokens")
-    if tokens is not None:
+    if tokens is not None and band is not None:
         check_like("carry: tokens", tokens, torch.empty(history, streams, dtype=torch.int64))
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(band):
+            raise ValueError(f"carry: tokens beyond the {len(band)} of the maps")
     return Carry(index(step), age.clone(), vectors.clone(), None if tokens is None else tokens.clone())
 
 
@@ -72,6 +75,8 @@ def read_tally(maps: RecallMaps, given: dict[str, Any]) -> Tally:
             count = len(bins["index"])
             check_like(f"tally: {name}", bins["index"], part["index"].new_empty(count))
             check_like(f"tally: {name}", bins["sums"], part["sums"].new_empty(count, columns))
+            if count and (int(bins["index"].min()) < 0 or len(bins["index"].unique()) < count):
+                raise ValueError(f"tally: index of {name}")
         elif name == "groups":
             check_like("tally: groups", given[name], part.new_empty(len(given[name]), columns))
         elif isinstance(part, Tensor):

@@ -226,6 +226,7 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
         RnnMemError: an unsupported model or option, a layer out of range, weights that are not finite.
     """
     layer = read_layer(layer)
+    refuse_overrides(model)
     if isinstance(model, EchoState):
         check_echo(model)
         layers = (Layer(model.unit, model.weights),)
@@ -245,6 +246,17 @@ def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
     if isinstance(model, type):
         raise expected("model", SUPPORTED, f"the class {model.__name__}: make an instance of it")
     raise expected("model", SUPPORTED, type(model).__name__)
+
+
+def refuse_overrides(model: Any) -> None:
+    """Refuses a subclass that computes something else than the unit whose weights would be read."""
+    for kind in (*MODULES, *CELLS, EchoState):
+        for name in ("forward", "step"):
+            if isinstance(model, kind) and getattr(type(model), name, None) is not getattr(kind, name, None):
+                what = f"{type(model).__name__} with a {name} of its own: wrap it in an object with " + (
+                    "init_state(batch) and step(x_t, state)"
+                )
+                raise expected("model", f"a {kind.__name__} that computes what its class does", what)
 
 
 def read_layer(layer: Any) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rnnmem.errors import expected
 from rnnmem.innovations import Innovations, Predictor
-from rnnmem.lags import is_int, lag_grid
+from rnnmem.lags import is_int, is_number, lag_grid
 
 FORMAT = "rnnmem recall maps 1"
 PREDICTOR_PARTS = ("weight", "bias", "newer", "innovation")
@@ -177,6 +177,19 @@ class RecallMaps:
         Raises:
             RnnMemError: a place that cannot be written to.
         """
+        tensors, scalars = self.contents()
+        metadata = {"format": FORMAT, "scalars": json.dumps(scalars)}
+        try:
+            save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, path, metadata)
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            raise expected("path", "a place that can be written to", f"{path!r}: {error}") from error
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the maps are made of.
+
+        Returns:
+            Tensors and plain values, by name.
+        """
         tensors: dict[str, Tensor] = {}
         scalars: dict[str, Any] = {}
         for item in dataclasses.fields(self):
@@ -193,11 +206,29 @@ class RecallMaps:
                         tensors[f"predictor.{m}.{name}"] = getattr(predictor, name)
             else:
                 scalars[item.name] = value
-        metadata = {"format": FORMAT, "scalars": json.dumps(scalars)}
-        try:
-            save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, path, metadata)
-        except (OSError, SafetensorError, TypeError, ValueError) as error:
-            raise expected("path", "a place that can be written to", f"{path!r}: {error}") from error
+        return tensors, scalars
+
+    def equals(self, other: RecallMaps) -> bool:
+        """Whether every number of the maps is the same.
+
+        Args:
+            other: the maps to hold these against.
+
+        Returns:
+            True or False.
+
+        Raises:
+            RnnMemError: not recall maps.
+        """
+        if not isinstance(other, RecallMaps):
+            raise expected("other", "RecallMaps from fit_recall", type(other).__name__)
+        (mine, plain), (theirs, other_plain) = self.contents(), other.contents()
+        # Files keep lists where tuples were.
+        return (
+            json.dumps(plain) == json.dumps(other_plain)
+            and mine.keys() == theirs.keys()
+            and all(torch.equal(mine[name], theirs[name]) for name in mine)
+        )
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> RecallMaps:
@@ -271,13 +302,17 @@ def check_maps(maps: RecallMaps) -> None:
     for name, (tensor, shape) in shapes.items():
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} of shape {tuple(tensor.shape)}, not {shape}")
-        if name.endswith(("weight", "bias")) and (
-            tensor.dtype != torch.float64 or not bool(tensor.isfinite().all())
-        ):
+        if name != "rows" and (tensor.dtype != torch.float64 or not bool(tensor.isfinite().all())):
             raise ValueError(f"{name}, which is not finite float64")
     for name, choices in (("split", ("time", "streams")), ("state", ("output", "full"))):
         if maps.settings[name] not in choices:
             raise ValueError(f"settings: {name} {maps.settings[name]!r}")
-    for name in ("washout", "seed", "layer", "features"):
+    if maps.settings["semantics"] not in ("inputs", "table", "beside"):
+        raise ValueError(f"settings: semantics {maps.settings['semantics']!r}")
+    if not is_int(maps.block_width) or maps.block_width < 1:
+        raise ValueError(f"block_width {maps.block_width!r}")
+    if maps.entropy is not None and not is_number(maps.entropy):
+        raise ValueError(f"entropy {maps.entropy!r}")
+    for name in ("washout", "seed", "layer", "features", "innovation_order"):
         if not is_int(maps.settings[name]):
             raise ValueError(f"settings: {name} {maps.settings[name]!r}")

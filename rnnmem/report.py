@@ -183,7 +183,8 @@ class MemoryReport:
     @property
     def memory_horizon(self) -> int | None:
         """The headline: steps back to which own retention exceeds the inference control."""
-        return memory_horizon(self.own, self.controls["inference"], self.controls["inference_se"])
+        sampled = self.settings.get("inference_lags")
+        return memory_horizon(self.own, self.controls["inference"], self.controls["inference_se"], sampled)
 
     def curve(self, own: bool = False) -> Curve:
         """The curve of retention, or of own retention.

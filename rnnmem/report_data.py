@@ -10,9 +10,17 @@ import torch
 from torch import Tensor
 
 from rnnmem.indicators.curve import Curve
+from rnnmem.lags import is_int, is_number
 
 if TYPE_CHECKING:
     from rnnmem.report import MemoryReport
+
+
+SIZES = ("parameters", "state_floats", "state_bytes", "flops_per_step", "layers", "hidden_size")
+TABLES = {
+    "by_position": ("first_step", "end_step", "lag", "distance", "retention", "rows"),
+    "by_token_class": ("band", "lag", "distance", "retention", "rows"),
+}
 
 
 def plain(value: Any) -> Any:
@@ -37,6 +45,18 @@ def tensor(values: Any) -> Tensor:
     return torch.tensor(filled(values), dtype=torch.float64)
 
 
+def check_table(name: str, table: Any, columns: tuple[str, ...]) -> None:
+    """Raises ValueError for what is neither None nor a dict of these columns, lists of one length."""
+    if table is None:
+        return
+    if not isinstance(table, dict) or set(table) != set(columns):
+        raise ValueError(f"{name} of columns {sorted(table) if isinstance(table, dict) else table!r}")
+    if not all(isinstance(column, list) for column in table.values()):
+        raise ValueError(f"{name}, whose columns are not lists")
+    if len({len(column) for column in table.values()}) > 1:
+        raise ValueError(f"{name}, whose columns differ in length")
+
+
 def check_report(report: MemoryReport) -> None:
     """Raises ValueError for a report whose parts do not belong together, as a damaged file holds them."""
     count = len(report.lags)
@@ -49,11 +69,26 @@ def check_report(report: MemoryReport) -> None:
         shape = (len(value), count) if name.endswith("jackknife") else (count,)
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} of shape {tuple(value.shape)}, not {shape}")
-    for name in ("model", "settings", "rows"):
+    for name in ("model", "settings", "rows", "controls"):
         if not isinstance(getattr(report, name), dict):
             raise ValueError(name)
-    for name in ("name", "dtype", "parameters"):
-        report.model[name]
+    for name in ("name", "dtype"):
+        if not isinstance(report.model[name], str):
+            raise ValueError(f"model: {name} {report.model[name]!r}")
+    counts: dict[str, Any] = {f"rows: {name}": report.rows[name] for name in ("fit", "measured")}
+    counts |= {f"model: {name}": report.model.get(name) for name in SIZES}
+    for name, value in counts.items():
+        if value is not None and not is_int(value):
+            raise ValueError(f"{name} {value!r}")
+    for name in ("utilisation", "own_capacity_ceiling"):
+        value = getattr(report, name)
+        if value is not None and not is_number(value):
+            raise ValueError(f"{name} {value!r}")
+    for name in ("backend", "precision"):
+        if not isinstance(getattr(report, name), str):
+            raise ValueError(f"{name} {getattr(report, name)!r}")
+    for name, columns in TABLES.items():
+        check_table(name, getattr(report, name), columns)
     for name in ("features", "split", "fit", "washout", "layer", "state", "innovation_order"):
         report.settings[name]
     if not isinstance(report.warnings, list) or not all(isinstance(w, str) for w in report.warnings):

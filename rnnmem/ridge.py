@@ -47,6 +47,8 @@ class RidgeSystem:
     @property
     def effective_size(self) -> float:
         """H_eff = tr R (R + ridge)^-1, the number of features the fit really uses."""
+        if self.ridge == 0:
+            return float(self.rank)
         values = self.eigen[0]
         return float((values / (values + self.ridge)).sum()) if self.rank else 0.0
 

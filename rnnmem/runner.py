@@ -99,6 +99,7 @@ class ObjectRunner:
 
     def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
         model, steps = self.network.model, len(chunk.inputs)
+        state = tree_map(torch.clone, state)  # an object may write into the state it is given
         initial = self.init_state(chunk.inputs.shape[1]) if chunk.reset is not None else None
         features = []
         for t in range(steps):
@@ -111,7 +112,7 @@ class ObjectRunner:
                 what = f"for x_t of shape {tuple(x.shape)}: {error}"
                 raise expected("model", "step(x_t, state) to return (output, state)", what) from error
             value = self.network.features(state) if self.full else output
-            features.append(value)
+            features.append(value.clone())  # ... or hand out one tensor again and again
         joined = torch.stack(features)
         joined = torch.cat((joined.real, joined.imag), dim=-1) if joined.is_complex() else joined
         if joined.dtype != self.network.dtype:

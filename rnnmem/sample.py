@@ -12,6 +12,7 @@ from rnnmem.chunks import Chunk
 MOST_ROWS = 65_536
 FEWEST_ROWS = 16_384
 FLOATS = 2**22
+MOST_STORED = 2
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,29 @@ class FitSample:
         self.drop_old()
 
     def drop_old(self) -> None:
-        """Lets go of what the limit can do without: whole runs, and in one long run its oldest chunks."""
+        """Lets go of what the limit can do without: whole runs, and in one long run its oldest chunks.
+
+        Rows that do not count (padding, or too soon after a reset) take up memory too, so there may be at
+        most so many times the limit of all rows together.
+        """
         sizes = [[self.rows(chunk) for _, chunk in run] for run in self.runs]
         total = sum(map(sum, sizes))
-        while len(self.runs) > 1 and total - sum(sizes[0]) >= self.limit:
-            total -= sum(sizes.pop(0))
+        stored = sum(chunk.age.numel() for run in self.runs for _, chunk in run)
+
+        def spare(counted: int, held: int) -> bool:
+            return total - counted >= self.limit or stored - held >= MOST_STORED * self.limit
+
+        while len(self.runs) > 1:
+            held = sum(chunk.age.numel() for _, chunk in self.runs[0])
+            if not spare(sum(sizes[0]), held):
+                break
+            total, stored = total - sum(sizes.pop(0)), stored - held
             self.runs.pop(0)
-        while len(self.runs[0]) > 1 and total - sizes[0][0] >= self.limit and self.streams in (None, 1):
-            total -= sizes[0].pop(0)
+        while len(self.runs[0]) > 1 and self.streams in (None, 1):
+            held = self.runs[0][0][1].age.numel()
+            if not spare(sizes[0][0], held):
+                break
+            total, stored = total - sizes[0].pop(0), stored - held
             self.runs[0].pop(0)
 
     def rows(self, chunk: Chunk) -> int:

@@ -114,9 +114,11 @@ def window_text(report: MemoryReport) -> str:
 
 def tested_lags(report: MemoryReport) -> list[int]:
     """Lags from 1 on at which the inference control was sampled."""
-    inference = report.controls["inference"]
+    inference, sampled = report.controls["inference"], report.settings.get("inference_lags")
     if inference is None:
         return []
+    if sampled is not None:
+        return [lag for lag in sampled if lag >= 1]
     pairs = zip(report.lags.tolist(), inference.tolist(), strict=True)
     return [lag for lag, value in pairs if lag >= 1 and not math.isnan(value)]
 
@@ -143,11 +145,21 @@ def headline(report: MemoryReport) -> str:
             f"This {name} shows no memory beyond inference: {plural(tested[0], 'step')} back its state does "
             f"not measurably hold more of {article} {what} than the newer {what}s can account for."
         )
-    about = "at least" if reach == tested[-1] else "about"
+    ends = first_beyond(report) is not None
+    about = "about" if ends else "at least"
     return (
         f"This {name} remembers {about} {plural(reach, what)}: up to {plural(reach, 'step')} back its state "
         f"holds more of {article} {what} than the newer {what}s can account for."
     )
+
+
+def first_beyond(report: MemoryReport) -> int | None:
+    """The first tested lag beyond the horizon, if own retention was seen not to exceed the control there."""
+    pairs = zip(report.lags.tolist(), beyond_inference(report), strict=True)
+    reach = report.memory_horizon or 0
+    later = ((lag, above) for lag, above in pairs if lag > reach and lag in tested_lags(report))
+    lag, above = next(later, (None, None))
+    return lag if above is False else None
 
 
 def not_settled(report: MemoryReport) -> str:
@@ -156,6 +168,8 @@ def not_settled(report: MemoryReport) -> str:
         return "the inference control, which tells memory from inference, was not measured"
     if not tested_lags(report):
         return "no lag from 1 on was compared with the inference control"
+    if report.own.judged:
+        return "the inference control could not be measured (see the warnings)"
     return f"{plural(report.blocks, 'block')} of data are too few for standard errors (16 are needed)"
 
 
@@ -166,7 +180,7 @@ def evidence(report: MemoryReport) -> list[str]:
     if reach is not None and tested:
         beyond = [lag for lag in tested if lag > reach][:1]
         parts = [compared(report, lag) for lag in ([reach] if reach else []) + beyond]
-        if beyond and beyond_inference(report)[report.lags.tolist().index(beyond[0])] is False:
+        if first_beyond(report) is not None:
             parts[-1] += ", no longer told apart" if reach else ", not told apart"
         if not beyond:
             parts.append("larger lags were not tested")
@@ -245,7 +259,18 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
 
 
 SIZES = (("input_size", "inputs"), ("hidden_size", "hidden units"))
-TOLD = ("features", "state", "split", "fit", "blocks", "block_width", "entropy", "layer", "window")
+TOLD = (
+    "features",
+    "state",
+    "split",
+    "fit",
+    "blocks",
+    "block_width",
+    "entropy",
+    "layer",
+    "window",
+    "inference_lags",
+)
 SETTINGS = {"rank": "rank of the state", "requested_order": "innovation order asked for"}
 
 

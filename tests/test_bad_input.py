@@ -1165,8 +1165,6 @@ COMMANDS = {
         "size": "assess gru.pt --data wide.npy",
         "float64": "assess gru.pt --data double.npy",
         "token-too-large": "assess words.pt --data high.npy --embedding encoder.weight",
-    },
-    "inputs": {
         "nan": "assess gru.pt --data nan.npy --lags 3",
         "too-few-steps": "assess gru.pt --data short.npy --lags 3",
         "lags-longer": "assess gru.pt --data x.npy --lags 300",

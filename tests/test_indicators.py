@@ -86,6 +86,22 @@ def test_memory_horizon_ends_at_the_first_sampled_lag_that_inference_explains():
     assert memory_horizon(own, torch.ones(5, dtype=torch.float64), se) == 0
 
 
+def test_memory_horizon_does_not_jump_a_lag_whose_control_could_not_be_measured():
+    own = curve([0, 1, 2, 3], [1.0, 0.5, 0.0, 0.3])
+    se = torch.full((4,), 0.01, dtype=torch.float64)
+    control = torch.tensor([NAN, 0.1, NAN, 0.0], dtype=torch.float64)
+    assert memory_horizon(own, control, se, sampled=[1, 3]) == 3
+    assert memory_horizon(own, control, se, sampled=[1, 2, 3]) == 1
+    assert memory_horizon(own, torch.full((4,), NAN, dtype=torch.float64), se, sampled=[1, 2, 3]) is None
+
+
+def test_suitable_length_of_a_long_grid_is_that_of_the_amounts_and_comes_at_once():
+    lags = [0, 1, 2, 8, 100, 20_000]
+    made = curve(lags, [1.0, 0.9, 0.8, 0.5, 0.1, 0.0], se=0.001)
+    advice, total = suitable_length_memory(made), capacity(made)
+    assert memory_amount(made, advice.length) >= 0.95 * total > memory_amount(made, advice.length - 1)
+
+
 def test_suitable_length_is_the_shortest_that_holds_95_percent():
     made = curve([0, 1, 2, 3], [1.0, 0.9, 0.05, 0.0], se=0.005)
     advice = suitable_length_memory(made)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from rnnmem.indicators.curve import Curve
-from rnnmem.indicators.memory_amount import capacity, capacity_at_least, memory_amount
+from rnnmem.indicators.memory_amount import capacity, capacity_at_least, last_lag, memory_amount
 
 SHARE = 0.95
 
@@ -39,9 +41,11 @@ def suitable_length_memory(own: Curve) -> SuitableLength:
         return SuitableLength(None, None, evidence, "no lag is significantly kept")
     if more:
         return SuitableLength(None, None, evidence, "the last lag is still kept: measure with larger lags")
-    for n in range(1, int(own.lags[-1]) + 2):
-        amount = memory_amount(own, n)
-        if amount is not None and amount >= SHARE * total:
-            reason = f"the last {n} tokens hold {SHARE:.0%} of all {total:.2f} tokens' worth the state keeps"
-            return SuitableLength(n, None, {**evidence, "amount": amount}, reason)
-    raise AssertionError("M(max lag + 1) is the capacity")
+    last = last_lag(own)
+    assert last is not None
+    grid = own.lags <= last
+    steps = np.arange(last + 1)
+    kept = np.interp(steps, own.lags[grid].numpy(), own.retention[grid].numpy())
+    n = int(np.argmax(kept.cumsum() >= SHARE * total)) + 1
+    reason = f"the last {n} tokens hold {SHARE:.0%} of all {total:.2f} tokens' worth the state keeps"
+    return SuitableLength(n, None, {**evidence, "amount": memory_amount(own, n)}, reason)

@@ -1,0 +1,165 @@
+"""What users' own objects and classes do that torch's modules do not."""
+
+import math
+
+import pytest
+import torch
+
+import rnnmem
+from rnnmem.units import EchoState
+
+
+class Pure:
+    """A leaky tanh network."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        self.w = 0.25 * torch.randn(12, 12, generator=generator)
+        self.v = torch.randn(12, 2, generator=generator)
+
+    def init_state(self, batch):
+        return torch.zeros(batch, 12)
+
+    def step(self, x_t, state):
+        h = torch.tanh(x_t @ self.v.T + state @ self.w.T)
+        return h, h
+
+
+class InPlace(Pure):
+    """The same, writing into the state it is given."""
+
+    fails_at = None
+
+    def step(self, x_t, state):
+        state.copy_(super().step(x_t, state)[0])
+        if self.fails_at is not None:
+            self.fails_at -= 1
+            if self.fails_at == 0:
+                raise RuntimeError("now")
+        return state, state
+
+
+class OneBuffer(Pure):
+    """The same, handing out one tensor again and again."""
+
+    buffer = None
+
+    def step(self, x_t, state):
+        new = super().step(x_t, state)[0]
+        if self.buffer is None or self.buffer.shape != new.shape:
+            self.buffer = torch.empty_like(new)
+        self.buffer.copy_(new)
+        return self.buffer, new
+
+
+@pytest.mark.parametrize("kind", [InPlace, OneBuffer])
+def test_objects_may_reuse_their_tensors(kind):
+    torch.manual_seed(0)
+    x = torch.randn(3000, 2, 2)
+    reset = torch.rand(3000, 2) < 0.01
+    expected, found = (rnnmem.assess(each, x, lags=6) for each in (Pure(), kind()))
+    torch.testing.assert_close(found.retention, expected.retention)
+    maps = [rnnmem.fit_recall(each, x, lags=3, washout=0, reset=reset) for each in (Pure(), kind())]
+    torch.testing.assert_close(maps[1].weight, maps[0].weight)
+
+
+def test_a_failing_update_leaves_a_state_that_is_written_in_place_as_it_was():
+    torch.manual_seed(0)
+    x, model = torch.randn(2000, 2, 2), InPlace()
+    maps = rnnmem.fit_recall(model, x, lags=3)
+    meter = rnnmem.MemoryMeter(model, maps)
+    meter.update(x)
+    before = meter.state_dict()
+    model.fails_at = 100
+    with pytest.raises(rnnmem.RnnMemError, match="now"):
+        meter.update(x)
+    torch.testing.assert_close(meter.state_dict()["state"], before["state"], rtol=0, atol=0)
+
+
+class OtherForward(torch.nn.GRU):
+    def forward(self, *given):
+        return tuple(0 * part for part in super().forward(*given))
+
+
+class OtherStep(EchoState):
+    def step(self, x, state):
+        return 0 * state, 0 * state
+
+
+class OtherCell(torch.nn.LSTMCell):
+    def forward(self, x, state=None):
+        return super().forward(0 * x, state)
+
+
+class SameGRU(torch.nn.GRU):
+    """A subclass that computes what its class does."""
+
+    def extra(self):
+        return 1
+
+
+def test_subclasses_that_compute_something_else_are_refused():
+    echo = OtherStep(torch.ones(4, 2), 0.5 * torch.eye(4))
+    for model in (OtherForward(2, 4), OtherCell(2, 4), echo):
+        with pytest.raises(rnnmem.RnnMemError, match=f"model: .*{type(model).__name__} with a .* of its own"):
+            rnnmem.assess(model, torch.randn(500, 2, 2), lags=2)
+    assert rnnmem.assess(SameGRU(2, 4), torch.randn(1500, 2, 2), lags=2).retention[0] > 0
+
+
+def test_ridge_zero_and_a_dead_unit():
+    torch.manual_seed(0)
+    unit = EchoState(torch.randn(5, 2), torch.diag(torch.tensor([0.5, 0.4, 0.3, 0.2, 0.0])))
+    with torch.no_grad():
+        unit.weight_ih[4] = 0
+    x = torch.randn(3000, 2, 2)
+    none, little = (rnnmem.assess(unit, x, lags=3, ridge=ridge) for ridge in (0.0, 1e-9))
+    assert not none.retention.isnan().any()
+    torch.testing.assert_close(none.retention, little.retention, rtol=0, atol=1e-5)
+
+
+def test_a_control_with_too_few_rows_ends_the_horizon_and_is_said():
+    torch.manual_seed(0)
+    shift = EchoState(torch.eye(40, 1), torch.diag(torch.ones(39), -1), activation="identity")
+    report = rnnmem.assess(shift, torch.randn(154, 20, 1), lags=38, washout=0)
+    measured = dict(zip(report.lags.tolist(), report.controls["inference"].tolist(), strict=True))
+    failed = [lag for lag in report.settings["inference_lags"] if math.isnan(measured[lag])]
+    assert failed
+    assert any("inference control" in line and str(failed) in line for line in report.warnings)
+    assert report.memory_horizon is None or report.memory_horizon < failed[0]
+    assert "larger lags were not tested" not in str(report)
+
+
+def test_networks_of_two_layouts_are_not_compared():
+    nets = {"a": torch.nn.GRU(2, 4), "b": torch.nn.GRU(2, 4, batch_first=True)}
+    with pytest.raises(rnnmem.RnnMemError, match=r"models: .*layout"):
+        rnnmem.compare(nets, torch.randn(600, 400, 2), lags=2)
+
+
+def test_embeddings_that_cut_lengths_differ_from_those_that_do_not():
+    table = 3 * torch.randn(20, 4)
+    free, cut = (
+        torch.nn.Embedding.from_pretrained(table),
+        torch.nn.Embedding.from_pretrained(table, max_norm=0.5),
+    )
+    nets = {"a": torch.nn.GRU(4, 4), "b": torch.nn.GRU(4, 4)}
+    with pytest.raises(rnnmem.RnnMemError, match="semantics: "):
+        rnnmem.compare(nets, torch.randint(0, 20, (900, 2)), embedding={"a": free, "b": cut}, lags=2)
+
+
+def test_the_sample_of_fit_rows_is_bounded_where_few_rows_count(monkeypatch):
+    from rnnmem.sample import MOST_STORED, FitSample
+
+    seen, original = [], FitSample.drop_old
+
+    def watched(self):
+        original(self)
+        seen.append(sum(f.shape[0] * f.shape[1] for run in self.runs for f, _ in run))
+        assert sum(self.rows(chunk) for run in self.runs for _, chunk in run) > 0
+
+    monkeypatch.setattr(FitSample, "drop_old", watched)
+    unit = EchoState(torch.ones(4, 1), 0.5 * torch.eye(4))
+    lengths = torch.full((64,), 300)
+    lengths[0] = 9000
+    x = torch.randn(9000, 64, 1)
+    rnnmem.fit_recall(unit, x, lags=4, lengths=lengths, innovation_order=0)
+    assert max(seen) <= MOST_STORED * 65_536 + 2 * 8192

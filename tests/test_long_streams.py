@@ -9,7 +9,8 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 ENDLESS = """
-import torch, rnnmem
+import signal, torch, rnnmem
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests behind may ignore it
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model, sample = torch.nn.GRU(8, 64), torch.randn(3000, 4, 8)
@@ -37,6 +38,9 @@ def test_an_interrupt_ends_a_measurement():
         assert process.stdout.readline().strip() == "measuring"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert errors.rstrip().endswith("KeyboardInterrupt")

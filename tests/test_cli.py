@@ -254,14 +254,20 @@ def test_a_closed_pipe_is_no_error(folder: Path) -> None:
 
 
 def test_ctrl_c_ends_with_one_line(folder: Path) -> None:
-    line = [sys.executable, "-m", "rnnmem.cli", "demo", "--minutes", "5", "--out", str(folder / "m.html")]
+    # A shell that runs the tests behind may have had SIGINT ignored, which a child would take over.
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start += "; from rnnmem.cli import main; sys.exit(main(sys.argv[1:]))"
+    line = [sys.executable, "-c", start, "demo", "--minutes", "5", "--out", str(folder / "m.html")]
     with subprocess.Popen(
         line, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as demo_:
         assert demo_.stderr is not None
         first = demo_.stderr.readline()
         demo_.send_signal(signal.SIGINT)
-        out, err = demo_.communicate(timeout=60)
+        try:
+            out, err = demo_.communicate(timeout=60)
+        finally:
+            demo_.kill()
     assert "three networks of about" in first
     assert demo_.returncode == 130
     assert out == ""

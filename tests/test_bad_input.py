@@ -611,6 +611,13 @@ STATES = {
     "state-nan": lambda state: changed(state, "state", 0, value=lambda leaf: leaf * NAN),
     "state-meta": lambda state: changed(state, "state", 0, value=lambda leaf: leaf.to("meta")),
     "backend": lambda state: changed(state, "backend", value=lambda backend: "gpu"),
+    "backend-number": lambda state: changed(state, "backend", value=lambda backend: 3),
+    "tally-negative-bin": lambda state: changed(
+        state, "tally", "blocks", "index", value=lambda index: index - 5
+    ),
+    "tally-bin-twice": lambda state: changed(
+        state, "tally", "positions", "index", value=lambda index: 0 * index
+    ),
 }
 
 
@@ -733,6 +740,24 @@ MAP_FILES = {
     "dtype": lambda path: rewritten(
         path, lambda found: changed(found, "raw.weight", value=lambda weight: weight.half())
     ),
+    "nan-ranges": lambda path: rewritten(
+        path, lambda found: changed(found, "ranges", value=lambda ends: ends * NAN)
+    ),
+    "nan-effective-rows": lambda path: rewritten(
+        path, lambda found: changed(found, "raw.effective_rows", value=lambda rows: rows * NAN)
+    ),
+    "semantics-missing": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "settings", "semantics")
+    ),
+    "order-string": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "settings", "innovation_order", value=str)
+    ),
+    "block-width-zero": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "block_width", value=lambda _: 0)
+    ),
+    "entropy-string": lambda path: rewritten(
+        path, scalars=lambda found: changed(found, "entropy", value=lambda _: "a")
+    ),
 }
 
 
@@ -854,6 +879,15 @@ REPORT_DICTS = {
     "setting-missing": lambda found: changed(found, "settings", "features"),
     "rows-number": lambda found: changed(found, "rows", value=lambda _: 3),
     "warnings-string": lambda found: changed(found, "warnings", value=lambda _: "none"),
+    "utilisation-string": lambda found: changed(found, "utilisation", value=lambda _: "half"),
+    "ceiling-list": lambda found: changed(found, "own_capacity_ceiling", value=lambda _: [1]),
+    "parameters-string": lambda found: changed(found, "model", "parameters", value=lambda _: "many"),
+    "backend-number": lambda found: changed(found, "backend", value=lambda _: 3),
+    "rows-empty": lambda found: changed(found, "rows", value=lambda _: {}),
+    "position-column-missing": lambda found: changed(found, "by_position", "rows"),
+    "position-column-short": lambda found: changed(
+        found, "by_position", "rows", value=lambda rows: rows[:-1]
+    ),
 }
 
 

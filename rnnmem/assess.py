@@ -14,7 +14,7 @@ from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.inference import InferenceControl, Part, sampled_lags
 from rnnmem.measurement import Measurement
-from rnnmem.network import read_layer
+from rnnmem.network import fingerprint, read_layer
 from rnnmem.options import (
     parts,
     read_fit_options,
@@ -248,6 +248,7 @@ def fit_session(
 ) -> Fitted:
     """Fits maps to all data of a session."""
     features = session.network.feature_size(session.full)
+    settings = {**settings, "weights": fingerprint(session.network, session.space.embedding)}
     return fit_maps(
         runner,
         session.space,

@@ -246,16 +246,19 @@ def read_streams(
 
 def check_inputs(network: Network | ObjectNetwork, inputs: Tensor) -> None:
     if not isinstance(inputs, Tensor):
-        raise expected("inputs", "a Tensor", type(inputs).__name__)
+        hint = ": torch.from_numpy(x) makes one" if type(inputs).__name__ == "ndarray" else ""
+        raise expected("inputs", "a Tensor", type(inputs).__name__ + hint)
     if inputs.layout != torch.strided or inputs.is_nested:
         what = "a nested one" if inputs.is_nested else inputs.layout
         raise expected("inputs", "a dense Tensor", what)
     layout = "(B, T, I)" if network.batch_first else "(T, B, I)"
     if inputs.is_floating_point():
         if inputs.dim() != 3:
-            raise expected("inputs", f"shape {layout}", tuple(inputs.shape))
+            hint = "; if they are tokens, call .long()" if inputs.dim() == 2 else ""
+            raise expected("inputs", f"shape {layout}", f"{tuple(inputs.shape)}{hint}")
         if inputs.dtype != network.dtype:
-            raise expected("inputs", f"{network.dtype} like the model", inputs.dtype)
+            what = f"{inputs.dtype}: call inputs.to({network.dtype})"
+            raise expected("inputs", f"{network.dtype} like the model", what)
         if network.input_size is not None and inputs.shape[2] != network.input_size:
             raise expected("inputs", f"{layout} with I = {network.input_size}", tuple(inputs.shape))
     elif inputs.dtype == torch.int64:
@@ -263,7 +266,9 @@ def check_inputs(network: Network | ObjectNetwork, inputs: Tensor) -> None:
             wanted = layout.replace(", I", "")
             raise expected("inputs", f"tokens of shape {wanted}", tuple(inputs.shape))
     else:
-        raise expected("inputs", f"{network.dtype} or int64 tokens", inputs.dtype)
+        whole = not (inputs.is_floating_point() or inputs.is_complex() or inputs.dtype == torch.bool)
+        hint = ": call .long() on tokens" if whole else ""
+        raise expected("inputs", f"{network.dtype} or int64 tokens", f"{inputs.dtype}{hint}")
     if inputs.device != network.device:
         raise expected("inputs", f"device {network.device} like the model", inputs.device)
 

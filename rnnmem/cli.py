@@ -111,15 +111,25 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
             help="state_dicts, as for assess; the same NAME again is another seed of that network",
         )
         parser.add_argument(
-            "--match", choices=("parameters", "state"), help="what the networks are equal in, to 5 %"
+            "--match", choices=("parameters", "state"), help="what the networks are equal in, to 5 %%"
         )
     else:
-        parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs=1, help=".safetensors, .pt or .ckpt")
+        parser.add_argument(
+            "checkpoints",
+            metavar="CHECKPOINT",
+            nargs=1,
+            help="a state_dict: .safetensors, .pt, .pth, .bin or .ckpt",
+        )
     network = parser.add_argument_group("the network")
     network.add_argument("--prefix", metavar="NAME", help="where its keys start, if the file holds several")
     network.add_argument("--nonlinearity", choices=("tanh", "relu"), help="of an RNN (default: tanh)")
     network.add_argument("--embedding", metavar="KEY", help="the table that turns tokens into inputs")
-    network.add_argument("--head", metavar="KEY", help="the weight that turns states into logits")
+    network.add_argument(
+        "--head",
+        metavar="KEY",
+        help="the weight that turns states into logits: "
+        "counted among the parameters by compare, not used by assess yet",
+    )
     network.add_argument(
         "--layer", type=int, default=-1, help="which layer to measure (default: -1, the last)"
     )
@@ -137,7 +147,11 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
         help=".txt, or .npy, .npz, .safetensors with floats [T, I] or [T, B, I], or tokens [T] or [T, B]",
     )
     data.add_argument("--key", help="which array of the file")
-    data.add_argument("--tokens", choices=("byte", "char", "word"), help="how a .txt is cut")
+    data.add_argument(
+        "--tokens",
+        choices=("byte", "char", "word"),
+        help="how a .txt is cut; word: lower-cased words, numbers and marks, as rnnmem.text.tokenize does",
+    )
     data.add_argument("--vocab", metavar="FILE.json", help="{token: number}, or a list of tokens in order")
     data.add_argument(
         "--streams", type=int, help="into how many parallel streams a .txt is cut (default: up to 16)"
@@ -155,7 +169,14 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
         "--lags", type=lags, default=128, help="the largest lag, or a list such as 0,1,2,4,8 (default: 128)"
     )
     measuring.add_argument(
-        "--fit", type=float, default=0.5, help="share of the data that fits (default: 0.5)"
+        "--fit",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of the data that fits, in (0, 1) (default: 0.5)",
+    )
+    measuring.add_argument(
+        "--washout", type=int, default=100, metavar="STEPS", help="left out at the start (default: 100)"
     )
     measuring.add_argument(
         "--split",

@@ -173,7 +173,7 @@ def check_floats(arguments: argparse.Namespace, checkpoint: Checkpoint, data: Da
 
 def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the options that go to `assess` and `compare` as they are."""
-    options = {name: getattr(arguments, name) for name in ("lags", "layer", "fit", "split")}
+    options = {name: getattr(arguments, name) for name in ("lags", "layer", "fit", "split", "washout")}
     if arguments.semantics is not None:
         table = find_array("--semantics", arguments.semantics, data.path, checkpoint.tensors)
         beside = not data.tokens and table.ndim == 2 and data.inputs.shape[1] == 1

@@ -235,7 +235,9 @@ def _as_inputs(name: str, array: Tensor) -> Tensor:
         array = array.unsqueeze(1) if array.ndim == 1 else array
     else:
         if array.ndim not in (2, 3):
-            raise expected("--data", "floats of shape [T, I] or [T, B, I]", f"{list(array.shape)} in {name}")
+            hint = "; save tokens as integers" if array.ndim == 1 else ""
+            what = f"{list(array.shape)} in {name}{hint}"
+            raise expected("--data", "floats of shape [T, I] or [T, B, I]", what)
         array = array.unsqueeze(1) if array.ndim == 2 else array
     if array.numel() == 0:
         raise expected("--data", "at least one step, stream and feature", f"{list(array.shape)} in {name}")

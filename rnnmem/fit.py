@@ -111,7 +111,7 @@ def fit_maps(
     order, least = min(options.innovation_order, int(lags[-1])), int(rows.min_age[0])
     counts = count_rows(data, [max(m, least) for m in range(order + 1)])
     if counts[0] == 0:
-        raise too_few(data, rows, by_stream)
+        raise too_few(data, rows, by_stream, options.washout)
     notes = list(space.warnings)
     allowed = allowed_order(order, space.dimension, counts)
     if allowed < order:
@@ -156,13 +156,17 @@ def fit_maps(
     return Fitted(maps, stream_join(runner, states), join_carries(carries))
 
 
-def too_few(data: Streams, rows: Rows, by_stream: bool) -> Exception:
+def too_few(data: Streams, rows: Rows, by_stream: bool, washout: int) -> Exception:
     if by_stream:
         longest = data.steps if data.lengths is None else int(data.lengths.max())
         wanted = f"streams of more than {int(rows.min_age[0])} steps (the first lag) to fit on"
         return expected("inputs", wanted, f"at most {longest}")
     wanted = f"more than max(washout, max lag) = {int(rows.min_age[0])} steps in the fit part"
-    return expected("inputs", wanted, f"{data.steps}: use more steps, smaller lags or less washout")
+    remedy = "less washout" if int(rows.min_age[0]) == washout else "smaller lags"
+    got = f"{data.steps} steps of {data.batch} streams: use more steps or {remedy}"
+    if data.batch > data.steps:
+        got += ", split='streams' for many short sequences, or transpose if the batch comes first"
+    return expected("inputs", wanted, got)
 
 
 def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from rnnmem.backends import BACKENDS, choose_backend
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.measurement import Measurement
 from rnnmem.meter_state import check_equal, read_carry, read_state, read_tally
-from rnnmem.network import Network, ObjectNetwork, read_network
+from rnnmem.network import Network, ObjectNetwork, fingerprint, read_network
 from rnnmem.options import read_full, read_precision
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -20,6 +21,10 @@ from rnnmem.summary import summarise
 from rnnmem.tally import Tally
 from rnnmem.tree import leaves
 
+STRANGE = (
+    "the maps were fitted to other weights or another embedding than this model's: how well they read this "
+    "model says little of what it keeps"
+)
 JOINED = " and "  # between the backends of meters that were merged
 
 
@@ -84,8 +89,15 @@ class MemoryMeter:
         self.precision = read_precision(precision)
         self.model, self.backend = model, backend
         self.embedding, self.semantics = embedding, semantics
+        fitted = maps.settings.get("weights")
+        self.strange = fitted is not None and fitted != fingerprint(self.network, table)
         self.measurement = Measurement(maps)
         self.ran = backend
+
+    def __repr__(self) -> str:
+        tally = self.measurement.tally
+        rows = 0 if tally is None else int(tally.groups[:, 2 * tally.maps_counted].sum())
+        return f"MemoryMeter({self.network.name}, {self.maps!r}, {rows:,} rows)"
 
     def warm(
         self,
@@ -201,7 +213,8 @@ class MemoryMeter:
         tally = self.measurement.tally
         if tally is None:
             raise expected("meter", "at least one update before compute", "none")
-        return summarise(tally, self.maps, self.network.describe(), self.ran, self.precision)
+        report = summarise(tally, self.maps, self.network.describe(), self.ran, self.precision)
+        return replace(report, warnings=[*report.warnings, STRANGE]) if self.strange else report
 
     def reset(self) -> None:
         """Forgets all sums, states and history."""

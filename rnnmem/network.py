@@ -6,6 +6,7 @@ object with `init_state` and `step`, run by its own code.
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -215,6 +216,21 @@ class ObjectNetwork:
         }
 
 
+def fingerprint(network: Network | ObjectNetwork, embedding: Tensor | None) -> str | None:
+    """A short digest of weights and embedding; None for an object, whose weights are its own affair."""
+    if isinstance(network, ObjectNetwork):
+        return None
+    digest = hashlib.blake2b(digest_size=8)
+    for layer in network.layers:
+        w = layer.weights
+        digest.update(f"{layer.unit.name} {w.leak}".encode())
+        for part in (w.ih, w.hh, w.bias_ih, w.bias_hh):
+            digest.update(part.cpu().contiguous().numpy().tobytes())
+    if embedding is not None:
+        digest.update(embedding.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_network(model: Any, layer: int = -1) -> Network | ObjectNetwork:
     """Reads a model into a network whose last layer is the one to measure.
 
@@ -391,4 +407,5 @@ def whole_module(model: nn.Module) -> RnnMemError:
     if not recurrent:
         return expected("model", SUPPORTED, f"{type(model).__name__}, which holds no recurrent layer")
     call = f"assess(model.{recurrent[-1]}, inputs{embedding}{head})"
+    call += " (but for head=, until what a model uses can be measured)" if head else ""
     return expected("model", "the recurrent layer itself", f"{type(model).__name__}: call {call}")

@@ -97,6 +97,10 @@ class RecallMaps:
         """[K, d, H], float64."""
         return self.raw.weight
 
+    def __repr__(self) -> str:
+        lags = f"{len(self.lags)} lags up to {self.history}"
+        return f"RecallMaps({lags}, {self.features} features to {self.dimension} dimensions)"
+
     @property
     def bias(self) -> Tensor:
         """[K, d], float64."""

@@ -131,7 +131,9 @@ class Vocabulary:
             for place, token in enumerate(tokens):
                 if token not in self.ids:
                     raise expected(
-                        "vocab", f"every token, or {UNKNOWN}", f"neither for {token!r} (token {place})"
+                        "vocab",
+                        f"every token, or {UNKNOWN}",
+                        f"neither for {token!r} (token {place}): add {UNKNOWN}",
                     )
         other = -1 if self.unknown is None else self.unknown
         return torch.tensor([self.ids.get(token, other) for token in tokens], dtype=torch.int64)

@@ -170,7 +170,8 @@ def not_settled(report: MemoryReport) -> str:
         return "no lag from 1 on was compared with the inference control"
     if report.own.judged:
         return "the inference control could not be measured (see the warnings)"
-    return f"{plural(report.blocks, 'block')} of data are too few for standard errors (16 are needed)"
+    few = f"{plural(report.blocks, 'block')} of data are too few for standard errors (16 are needed)"
+    return f"{few}; use a longer sequence, more streams or smaller lags"
 
 
 def evidence(report: MemoryReport) -> list[str]:
@@ -270,6 +271,7 @@ TOLD = (
     "layer",
     "window",
     "inference_lags",
+    "weights",
 )
 SETTINGS = {"rank": "rank of the state", "requested_order": "innovation order asked for"}
 

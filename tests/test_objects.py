@@ -163,3 +163,27 @@ def test_the_sample_of_fit_rows_is_bounded_where_few_rows_count(monkeypatch):
     x = torch.randn(9000, 64, 1)
     rnnmem.fit_recall(unit, x, lags=4, lengths=lengths, innovation_order=0)
     assert max(seen) <= MOST_STORED * 65_536 + 2 * 8192
+
+
+def test_a_meter_says_that_its_maps_are_of_other_weights():
+    torch.manual_seed(0)
+    tokens, table = torch.randint(0, 20, (2000, 2)), torch.randn(20, 4)
+    model, other = torch.nn.GRU(4, 8), torch.nn.GRU(4, 8)
+    maps = rnnmem.fit_recall(model, tokens, embedding=table, lags=3)
+    for network, embedding, strange in ((model, table, False), (other, table, True), (model, -table, True)):
+        meter = rnnmem.MemoryMeter(network, maps, embedding=embedding)
+        meter.update(tokens)
+        said = [line for line in meter.compute().warnings if "other weights" in line]
+        assert len(said) == strange
+    assert repr(maps) == "RecallMaps(4 lags up to 3, 8 features to 4 dimensions)"
+    assert repr(meter) == f"MemoryMeter(GRU, {maps!r}, {2 * (2000 - 100):,} rows)"
+
+
+@pytest.mark.parametrize("command", ["", "demo", "assess", "compare", "info"])
+def test_every_command_explains_itself(command, capsys):
+    from rnnmem.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), "--help"])
+    assert left.value.code == 0
+    assert f"usage: rnnmem {command}".strip() in capsys.readouterr().out

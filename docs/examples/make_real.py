@@ -1,8 +1,8 @@
 """`make real`: measures a published network and three trained on real text; writes the reports beside it.
 
-python docs/examples/make_real.py             # everything, about fifteen minutes on two cores
+python docs/examples/make_real.py             # everything, about six minutes on two cores
 python docs/examples/make_real.py encoder     # only the spelling-to-sound encoder; or: shakespeare
-python docs/examples/make_real.py tables      # only the tables of README.md, from the saved reports
+python docs/examples/make_real.py tables      # only the tables and the picture, from the saved reports
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from real_words import distinct_words, word_streams
 from torch import Tensor, nn
 
 import rnnmem
-from rnnmem import demo
+from rnnmem import demo, drawing, plot
 
 HERE = Path(__file__).resolve().parent
+PICTURE = HERE.parent / "memory.png"  # what the project's README shows
 CACHE = HERE.parents[1] / ".cache" / "real"
 LETTER_LAGS = range(9)  # dense, so that every indicator is defined; words of ten letters and more are rare
 SEED = 0
@@ -120,7 +121,7 @@ def save(report: rnnmem.MemoryReport | rnnmem.Comparison, name: str) -> None:
 
 
 def run(parts: list[str]) -> None:
-    """Does the parts asked for, and remakes the tables.
+    """Does the parts asked for, and remakes the tables and the picture.
 
     Args:
         parts: out of "encoder", "shakespeare" and "tables".
@@ -134,6 +135,8 @@ def run(parts: list[str]) -> None:
         facts[part] |= versions | {"rnnmem": rnnmem.__version__, "threads": torch.get_num_threads()}
         facts_file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     page.write_text(fill(page.read_text(encoding="utf-8"), blocks(HERE)), encoding="utf-8")
+    trained = json.loads((HERE / "shakespeare-trained.json").read_text(encoding="utf-8"))
+    PICTURE.write_bytes(drawing.png(plot.comparison_figure(rnnmem.Comparison.from_dict(trained), ["output"])))
 
 
 def main(arguments: list[str] | None = None) -> int:

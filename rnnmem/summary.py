@@ -27,10 +27,14 @@ def correction(maps: RecallMaps, fit: CurveFit) -> Tensor:
     return torch.where(enough, 1 - maps.effective_size / fit.effective_rows, float("nan"))
 
 
-def jackknife_sums(tally: Tally) -> tuple[Tensor, str]:
-    """Sums [g, C] by block of time or, where there are too few, by group of streams; and which they are."""
+def jackknife_sums(tally: Tally, by_stream: bool) -> tuple[Tensor, str]:
+    """Sums [g, C] by block of time or by group of streams, and which they are.
+
+    Groups of streams where there are too few blocks of time, or where streams are sequences of their own and
+    there are enough of them: what sets one sequence apart from the next lasts longer than any block within.
+    """
     groups = tally.groups[tally.groups[:, 2 * tally.maps_counted] > 0]
-    if len(tally.blocks.sums) < FEWEST_BLOCKS <= len(groups):
+    if (by_stream or len(tally.blocks.sums) < FEWEST_BLOCKS) and len(groups) >= FEWEST_BLOCKS:
         return groups, "groups of streams"
     return tally.blocks.sums, f"blocks of {tally.blocks.width} steps"
 
@@ -55,7 +59,7 @@ def summarise(
         RnnMemError: no row was measured.
     """
     count, columns = tally.lags, tally.maps_counted
-    sums, blocks = jackknife_sums(tally)
+    sums, blocks = jackknife_sums(tally, maps.settings["split"] == "streams")
     rows = sums[:, 2 * columns :]
     if not len(sums) or float(rows[:, 0].sum()) == 0:
         raise expected("inputs", "at least one row to measure after washout and max lag", "none")

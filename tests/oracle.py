@@ -123,18 +123,20 @@ def correlation_time(whitened, residual, mask):
     return 2.0 * tau
 
 
-def jackknife_blocks(measured, w0):
+def jackknife_blocks(measured, w0, by_stream):
     """Block number of every row [T, B] (-1 where not measured in any lag) and the number of blocks.
 
     Args:
         measured: [T, B] rows measured at one lag or more.
         w0: int, the shortest width in steps.
+        by_stream: whether streams are sequences of their own, and make the blocks where there are enough.
     """
     T, B = measured.shape
     steps = np.broadcast_to(np.arange(T)[:, None], (T, B))
     raw = steps // doubled_until(steps[measured], w0, MOST_BLOCKS)
     streams = np.flatnonzero(measured.any(0))
-    if len(np.unique(raw[measured])) < FEWEST_BLOCKS and len(streams) >= FEWEST_BLOCKS:
+    few = len(np.unique(raw[measured])) < FEWEST_BLOCKS
+    if (few or by_stream) and len(streams) >= FEWEST_BLOCKS:
         order = np.full(B, -1)
         order[streams] = np.arange(len(streams))
         order = np.broadcast_to(order[None, :], (T, B))
@@ -241,7 +243,7 @@ def curve(h, targets, lags, rows, ridge, w0, predictor_of=None):
     H = h.shape[2]
     K, d = len(lags), targets(lags[0]).shape[2]
     masks = [rows.masks(lag) for lag in lags]
-    numbers, g = jackknife_blocks(np.any([m for _, m in masks], axis=0), w0)
+    numbers, g = jackknife_blocks(np.any([m for _, m in masks], axis=0), w0, rows.split == "streams")
     per_lag = {
         name: np.full(K, np.nan)
         for name in (

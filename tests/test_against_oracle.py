@@ -53,6 +53,7 @@ CASES = {
     "lengths": {"lags": 4, "lengths": [900, 650, 700]},
     "streams": {"lags": 5, "split": "streams", "lengths": "short"},
     "streams-whole": {"lags": [0, 2, 3], "split": "streams", "fit": 0.6},
+    "streams-long": {"lags": 3, "split": "streams"},
 }
 
 
@@ -62,7 +63,7 @@ CASES = {
 def test_every_number_of_the_report(case, name, full):
     model, options = networks()[name], dict(CASES[case])
     if options.get("split") == "streams":
-        inputs = signal(14, 90)
+        inputs = signal(700, 34) if case == "streams-long" else signal(14, 90)
         if options.get("lengths") == "short":
             options["lengths"] = np.random.default_rng(2).integers(3, 15, 90)
     else:

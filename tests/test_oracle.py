@@ -166,6 +166,14 @@ def test_blocks_fall_back_to_streams():
     assert oracle.capacity(few)[2] is None
 
 
+def test_streams_of_their_own_make_the_blocks():
+    rng = np.random.default_rng(7)
+    h, e = rng.standard_normal((900, 40, 2)), rng.standard_normal((900, 40, 1))
+    assert oracle.measure(h, e, [0, 1], split="streams", w0=16).raw.blocks == 20  # not 57 blocks of time
+    assert oracle.measure(h[:, :20], e[:, :20], [0, 1], split="streams", w0=16).raw.blocks > 16
+    assert oracle.measure(h, e, [0, 1], split="time", w0=16).raw.blocks > 20
+
+
 def test_too_few_effective_rows():
     rng = np.random.default_rng(8)
     h, e = rng.standard_normal((100, 1, 20)), rng.standard_normal((100, 1, 1))

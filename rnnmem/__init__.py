@@ -1,13 +1,21 @@
 """rnnmem: what a recurrent network still remembers.
 
 `assess` measures in one call; `fit_recall` and `MemoryMeter` measure streams longer than memory; `compare`
-sets networks side by side.
+sets networks side by side. `lyapunov_spectrum`, `memory_capacity` and the other functions are what experts
+expect beside them.
 """
 
 from rnnmem import units
 from rnnmem.assess import assess, fit_recall
 from rnnmem.compare import Comparison, compare
 from rnnmem.errors import RnnMemError
+from rnnmem.measures.effective_rank import effective_rank
+from rnnmem.measures.fisher_memory import fisher_memory
+from rnnmem.measures.information_processing import information_processing_capacity
+from rnnmem.measures.lyapunov import lyapunov_spectrum
+from rnnmem.measures.memory_capacity import memory_capacity
+from rnnmem.measures.recall_angles import recall_angles
+from rnnmem.measures.unit_information import unit_information
 from rnnmem.meter import MemoryMeter
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -21,6 +29,13 @@ __all__ = [
     "RnnMemError",
     "assess",
     "compare",
+    "effective_rank",
+    "fisher_memory",
     "fit_recall",
+    "information_processing_capacity",
+    "lyapunov_spectrum",
+    "memory_capacity",
+    "recall_angles",
+    "unit_information",
     "units",
 ]

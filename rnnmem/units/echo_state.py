@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rnnmem.errors import expected, shown
 from rnnmem.lags import is_int, is_number
 from rnnmem.units.rnn import preactivation
-from rnnmem.units.unit import Unit, Weights
+from rnnmem.units.unit import Unit, Weights, moved_gates
 
 
 def step_tanh(w: Weights, x: Tensor, state: Tensor) -> Tensor:
@@ -28,8 +28,26 @@ def step_identity(w: Weights, x: Tensor, state: Tensor) -> Tensor:
     return ((1 - w.leak) * h + w.leak * preactivation(w, x, h)).unsqueeze(0)
 
 
-ECHO_TANH = Unit("echo_tanh", gates=1, state_parts=("h",), step=step_tanh, flops=4)
-ECHO_IDENTITY = Unit("echo_identity", gates=1, state_parts=("h",), step=step_identity, flops=3)
+def tangent_tanh(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    h, dh = state[0], dstate[:, 0]
+    act = torch.tanh(preactivation(w, x, h))
+    moved = (1 - w.leak) * dh + w.leak * (1 - act.square()) * moved_gates(w, dx, dh)
+    return ((1 - w.leak) * h + w.leak * act).unsqueeze(0), moved.unsqueeze(1)
+
+
+def tangent_identity(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    moved = (1 - w.leak) * dstate[:, 0] + w.leak * moved_gates(w, dx, dstate[:, 0])
+    return step_identity(w, x, state), moved.unsqueeze(1)
+
+
+ECHO_TANH = Unit("echo_tanh", gates=1, state_parts=("h",), step=step_tanh, step_tangent=tangent_tanh, flops=4)
+ECHO_IDENTITY = Unit(
+    "echo_identity", gates=1, state_parts=("h",), step=step_identity, step_tangent=tangent_identity, flops=3
+)
 BY_ACTIVATION = {"tanh": ECHO_TANH, "identity": ECHO_IDENTITY}
 
 

@@ -26,4 +26,23 @@ def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
     return (n + z * (h - n)).unsqueeze(0)
 
 
-GRU = Unit("gru", gates=3, state_parts=("h",), step=step, flops=10)
+def step_tangent(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    h, dh = state[0], dstate[:, 0]
+    x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
+    h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
+    r = torch.sigmoid(x_r + h_r)
+    z = torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    d_r, d_z, d_hn = (dh @ w.hh.T).chunk(3, dim=-1)
+    d_xn: Tensor | float = 0.0
+    if dx is not None:
+        x_moved = (dx @ w.ih.T).chunk(3, dim=-1)
+        d_r, d_z, d_xn = d_r + x_moved[0], d_z + x_moved[1], x_moved[2]
+    d_n = (1 - n.square()) * (d_xn + r * (1 - r) * d_r * h_n + r * d_hn)
+    moved = (1 - z) * d_n + z * (1 - z) * d_z * (h - n) + z * dh
+    return (n + z * (h - n)).unsqueeze(0), moved.unsqueeze(1)
+
+
+GRU = Unit("gru", gates=3, state_parts=("h",), step=step, step_tangent=step_tangent, flops=10)

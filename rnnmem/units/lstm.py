@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.units.unit import Unit, Weights
+from rnnmem.units.unit import Unit, Weights, moved_gates
 
 
 def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
@@ -22,4 +22,19 @@ def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
     return torch.stack((torch.sigmoid(o) * torch.tanh(c), c))
 
 
-LSTM = Unit("lstm", gates=4, state_parts=("h", "c"), step=step, flops=13)
+def step_tangent(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    h, c = state
+    sums = (x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh).chunk(4, dim=-1)
+    i, f, o = (torch.sigmoid(sums[gate]) for gate in (0, 1, 3))
+    g = torch.tanh(sums[2])
+    new = f * c + i * g
+    squashed = torch.tanh(new)
+    d_i, d_f, d_g, d_o = moved_gates(w, dx, dstate[:, 0]).chunk(4, dim=-1)
+    d_c = f * dstate[:, 1] + f * (1 - f) * d_f * c + i * (1 - i) * d_i * g + i * (1 - g.square()) * d_g
+    d_h = o * (1 - o) * d_o * squashed + o * (1 - squashed.square()) * d_c
+    return torch.stack((o * squashed, new)), torch.stack((d_h, d_c), dim=1)
+
+
+LSTM = Unit("lstm", gates=4, state_parts=("h", "c"), step=step, step_tangent=step_tangent, flops=13)

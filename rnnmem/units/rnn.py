@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.units.unit import Unit, Weights
+from rnnmem.units.unit import Unit, Weights, moved_gates
 
 
 def preactivation(w: Weights, x: Tensor, h: Tensor) -> Tensor:
@@ -25,5 +25,19 @@ def step_relu(w: Weights, x: Tensor, state: Tensor) -> Tensor:
     return torch.relu(preactivation(w, x, state[0])).unsqueeze(0)
 
 
-RNN_TANH = Unit("rnn_tanh", gates=1, state_parts=("h",), step=step_tanh, flops=1)
-RNN_RELU = Unit("rnn_relu", gates=1, state_parts=("h",), step=step_relu, flops=1)
+def tangent_tanh(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    new = step_tanh(w, x, state)
+    return new, ((1 - new[0].square()) * moved_gates(w, dx, dstate[:, 0])).unsqueeze(1)
+
+
+def tangent_relu(
+    w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
+) -> tuple[Tensor, Tensor]:
+    new = step_relu(w, x, state)
+    return new, (moved_gates(w, dx, dstate[:, 0]) * (new[0] > 0)).unsqueeze(1)
+
+
+RNN_TANH = Unit("rnn_tanh", gates=1, state_parts=("h",), step=step_tanh, step_tangent=tangent_tanh, flops=1)
+RNN_RELU = Unit("rnn_relu", gates=1, state_parts=("h",), step=step_relu, step_tangent=tangent_relu, flops=1)

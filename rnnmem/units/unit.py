@@ -37,7 +37,13 @@ class Weights:
         return self.hh.shape[1]
 
 
+def moved_gates(w: Weights, dx: Tensor | None, dh: Tensor) -> Tensor:
+    """What tangents of input [k, B, I] and output [k, B, H] do to the gates' sums [k, B, G*H]."""
+    return dh @ w.hh.T if dx is None else dh @ w.hh.T + dx @ w.ih.T
+
+
 Step = Callable[[Weights, Tensor, Tensor], Tensor]
+StepTangent = Callable[[Weights, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Unit:
         gates: G, how many [H] blocks its weights stack.
         state_parts: what it carries from step to step; the first part is its output.
         step: `(weights, x [B, I], state [S, B, H]) -> state [S, B, H]`, plain torch.
+        step_tangent: `(weights, x, state, x's tangents [k, B, I] or None, state's tangents [k, S, B, H]) ->
+            (state, its tangents)`: one step, and its Jacobian applied to k directions, plain torch.
         flops: floating-point operations a step beyond the matrix products, per hidden unit.
     """
 
@@ -56,4 +64,5 @@ class Unit:
     gates: int
     state_parts: tuple[str, ...]
     step: Step = field(repr=False)
+    step_tangent: StepTangent = field(repr=False)
     flops: int

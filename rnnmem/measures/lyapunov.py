@@ -1,0 +1,215 @@
+"""How fast neighbouring states of a driven network part or meet: its conditional Lyapunov exponents."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rnnmem.errors import expected
+from rnnmem.measures.arguments import read_positive
+from rnnmem.network import Network, ObjectNetwork
+from rnnmem.options import read_count
+from rnnmem.session import Session, measuring, open_session
+from rnnmem.tree import leaves, unflatten
+
+
+def lyapunov_spectrum(
+    model: Any,
+    inputs: Tensor,
+    *,
+    embedding: nn.Embedding | Tensor | None = None,
+    k: int | None = None,
+    washout: int = 100,
+    qr_every: int = 1,
+) -> Tensor:
+    """Conditional (input-driven) Lyapunov exponents of a network, the largest first.
+
+    A frame of k orthonormal directions is carried along with the state, J_t Q_t, and made orthonormal again
+    by QR; an exponent is the mean logarithm by which its direction grew. Negative exponents: the network
+    forgets where it started. The whole network's state is looked at, all layers of it.
+
+    Args:
+        model: as in `rnnmem.assess`; an object's step must be of torch functions that can be differentiated.
+        inputs: as in `rnnmem.assess`.
+        embedding: as in `rnnmem.assess`.
+        k: how many exponents; None for as many as the state has numbers.
+        washout: steps over which state and frame settle before growth is counted.
+        qr_every: steps from one QR to the next; more is faster, and loses the smallest exponents first.
+
+    Returns:
+        Exponents in nats a step, means over streams, float64 [k], descending; -inf where a direction
+        vanishes.
+
+    Raises:
+        RnnMemError: bad input as in `rnnmem.assess`; k beyond the state's size; no step after the washout.
+
+    Source:
+        Benettin et al. 1980; for recurrent networks, Engelken, Wolf and Abbott 2023.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> weight = torch.diag(torch.tensor([0.9, 0.5]))
+        >>> unit = rnnmem.units.EchoState(torch.eye(2), weight, activation="identity")
+        >>> rnnmem.lyapunov_spectrum(unit, torch.randn(400, 1, 2)).exp()
+        tensor([0.9000, 0.5000], dtype=torch.float64)
+    """
+    wanted = None if k is None else read_positive("k", k)
+    skipped, every = read_count("washout", washout), read_positive("qr_every", qr_every)
+    with measuring(model):
+        session = open_session(
+            model,
+            inputs,
+            embedding=embedding,
+            semantics=None,
+            lengths=None,
+            reset=None,
+            layer=-1,
+            full=True,
+            backend="reference",
+            seed=0,
+        )
+        steps = session.data.steps
+        if steps <= skipped:
+            raise expected("inputs", f"more than washout = {skipped} steps", steps)
+        flow = make_flow(session)
+        if wanted is not None and wanted > flow.size:
+            raise expected("k", f"at most {flow.size}, the numbers that the state holds", wanted)
+        return exponents(flow, rows(session), wanted or flow.size, skipped, every)
+
+
+class Flow(Protocol):
+    """A network's whole state in motion, and directions carried along with it.
+
+    Attributes:
+        size: numbers in the state of one stream.
+    """
+
+    size: int
+
+    def start(self, streams: int, count: int) -> Tensor:
+        """Goes to the initial state and returns the first directions [count, B, size]."""
+
+    def step(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Takes a step on inputs [B, I]: the directions [k, B, size] after it."""
+
+
+class LayerFlow:
+    """The layers of a `Network`, by the units' own `step_tangent`."""
+
+    def __init__(self, network: Network) -> None:
+        self.layers = network.all_layers
+        self.sizes = [len(each.unit.state_parts) * each.weights.hidden_size for each in self.layers]
+        self.size = sum(self.sizes)
+        self.state: list[Tensor] = []
+
+    def start(self, streams: int, count: int) -> Tensor:
+        self.state = [
+            each.weights.hh.new_zeros(len(each.unit.state_parts), streams, each.weights.hidden_size)
+            for each in self.layers
+        ]
+        return frame(self.state[0], streams, count, self.size)
+
+    def step(self, x: Tensor, directions: Tensor) -> Tensor:
+        moved, x_moved = [], None
+        for index, (layer, part) in enumerate(
+            zip(self.layers, directions.split(self.sizes, dim=-1), strict=True)
+        ):
+            parts = len(layer.unit.state_parts)
+            tangent = part.unflatten(-1, (parts, -1)).transpose(1, 2)
+            self.state[index], tangent = layer.unit.step_tangent(
+                layer.weights, x, self.state[index], x_moved, tangent
+            )
+            x, x_moved = self.state[index][0], tangent[:, 0]
+            moved.append(tangent.transpose(1, 2).flatten(2))
+        return torch.cat(moved, dim=-1)
+
+
+class ObjectFlow:
+    """A user's object, by forward-mode differentiation of its step."""
+
+    def __init__(self, network: ObjectNetwork) -> None:
+        self.model = network.model
+        self.state: Any = None
+        found = list(leaves(self.model.init_state(1)))
+        if any(not each.is_floating_point() for each in found):
+            raise expected("model", "a state of real floats, for directions in it", "another")
+        self.size = sum(each.numel() for each in found)
+
+    def start(self, streams: int, count: int) -> Tensor:
+        self.state = self.model.init_state(streams)
+        return frame(next(leaves(self.state)), streams, count, self.size)
+
+    def step(self, x: Tensor, directions: Tensor) -> Tensor:
+        given, before = self.model.given, list(leaves(self.state))
+
+        def after(*values: Tensor) -> tuple[Tensor, ...]:
+            return tuple(leaves(given.step(x, unflatten(self.state, iter(values)))[1]))
+
+        def pushed(*tangents: Tensor) -> tuple[Tensor, ...]:
+            return torch.func.jvp(after, tuple(before), tangents)[1]
+
+        sizes = [each[0].numel() for each in before]
+        parts = directions.split(sizes, dim=-1)
+        tangents = [part.reshape(len(part), *b.shape) for part, b in zip(parts, before, strict=True)]
+        try:
+            with warnings.catch_warnings():  # torch's own, when it first loads this part of itself
+                warnings.simplefilter("ignore", DeprecationWarning)
+                moved = torch.func.vmap(pushed)(*tangents)
+            self.state = self.model.step(x, self.state)[1]
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise expected("model", "a step that torch.func.jvp can differentiate", what) from error
+        return torch.cat([each.flatten(2) for each in moved], dim=-1)
+
+
+def make_flow(session: Session) -> Flow:
+    network = session.network
+    return ObjectFlow(network) if isinstance(network, ObjectNetwork) else LayerFlow(network)
+
+
+def frame(like: Tensor, streams: int, count: int, size: int) -> Tensor:
+    """The first directions: `count` axes [count, B, size]."""
+    axes = torch.eye(size, dtype=like.dtype, device=like.device)[:count]
+    return axes.unsqueeze(1).repeat(1, streams, 1)
+
+
+def rows(session: Session) -> Iterator[Tensor]:
+    """What the network reads, step by step [B, I]."""
+    embedding = session.space.embedding
+    for x in session.data.inputs:
+        yield x if embedding is None else embedding[x]
+
+
+def exponents(flow: Flow, inputs: Iterator[Tensor], count: int, washout: int, every: int) -> Tensor:
+    """Carries a frame along and sums the logarithms of its growth [count]."""
+    total, counted, last = torch.zeros(count, dtype=torch.float64), 0, 0
+    directions: Tensor | None = None
+    step = 0
+    for step, x in enumerate(inputs, start=1):
+        if directions is None:
+            directions = flow.start(len(x), count)
+        directions = flow.step(x, directions)
+        if step == washout or step % every == 0:
+            directions, growth = orthonormal(directions, step)
+            if step > washout:
+                total += growth.mean(dim=0).cpu()
+                counted += step - last
+            last = step
+    assert directions is not None
+    if last < step:
+        total += orthonormal(directions, step)[1].mean(dim=0).cpu()
+        counted += step - last
+    return (total / counted).sort(descending=True).values
+
+
+def orthonormal(directions: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """The frame made orthonormal [k, B, N], and the logarithms of its growth [B, k], float64."""
+    if not bool(directions.isfinite().all()):
+        raise expected("model", "a network whose state stays finite", f"NaN or Inf at step {step - 1}")
+    q, r = torch.linalg.qr(directions.permute(1, 2, 0))
+    growth = r.diagonal(dim1=-2, dim2=-1).abs().double().log()
+    return q.permute(2, 0, 1), growth

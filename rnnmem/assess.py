@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnmem.context import read_task
+from rnnmem.dynamics import measure_dynamics
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.inference import InferenceControl, Part, sampled_lags
@@ -51,7 +53,7 @@ def assess(
     innovation_order: int = 8,
     lengths: Tensor | None = None,
     readout: str = "linear",
-    measures: Sequence[str] = ("kept",),
+    measures: Sequence[str] = ("kept", "forgotten", "learnable"),
     head: Any = None,
     targets: Tensor | None = None,
     trained_window: int | None = None,
@@ -83,10 +85,14 @@ def assess(
         innovation_order: how many newer tokens own retention predicts from; 0 skips it and the controls.
         lengths: steps of each stream that are real (B,), int64.
         readout: "linear".
-        measures: ("kept",).
-        head: not built yet.
-        targets: not built yet.
-        trained_window: not built yet.
+        measures: what is measured besides what is kept, on which every report is built: "forgotten", how fast
+            two different pasts become the same state, and "learnable", how far back a gradient reaches.
+        head: what makes logits (N, V) of the last layer's outputs (N, H); turns on "used", how much context
+            the model's own prediction profits from.
+        targets: what the head predicts at each step, int64 (T, B) laid out like the inputs, -100 where there
+            is nothing to predict; None: the next token.
+        trained_window: the window in steps at which the model was trained until its validation loss had
+            settled; `suitable_length("training")` needs it.
         backend: "auto", "reference" or "cpu".
         precision: "highest".
         seed: of random projections and directions.
@@ -111,10 +117,10 @@ def assess(
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     share, full = read_share("fit", fit), read_full(state)
     read_readout(readout)
-    read_measures(measures, head, targets, trained_window)
+    wanted = read_measures(measures, head, targets, trained_window)
     read_precision(precision)
     show = read_flag("progress", progress)
-    with measuring(model):
+    with measuring(model), measuring(head):
         session = open_session(
             model,
             inputs,
@@ -128,9 +134,13 @@ def assess(
             seed=options.seed,
         )
         check_reach(session, options)
+        task = read_task(session, head, targets) if "used" in wanted else None
         first = parts(split, share, session.data.steps, session.data.batch)
         settings = describe_settings(options, layer, state, share)
-        return Assessment(session, options, first, settings).run(show)
+        report = Assessment(session, options, first, settings).run(show)
+        fields, warnings = measure_dynamics(session, options, wanted, task)
+        settings = {**report.settings, "trained_window": trained_window}
+        return replace(report, **fields, settings=settings, warnings=[*report.warnings, *warnings])
 
 
 def fit_recall(

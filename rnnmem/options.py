@@ -11,8 +11,7 @@ from rnnmem.errors import expected, shown
 from rnnmem.fit import FitOptions
 from rnnmem.lags import is_int, is_number, lag_grid
 
-MEASURES = ("kept",)
-PLANNED_MEASURES = ("forgotten", "learnable", "used")
+MEASURES = ("kept", "forgotten", "learnable", "used")
 
 
 def read_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -70,20 +69,28 @@ def read_full(state: Any) -> bool:
     return read_choice("state", state, ("output", "full")) == "full"
 
 
-def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -> None:
-    """Refuses what is not built yet instead of leaving it out in silence."""
+def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -> tuple[str, ...]:
+    """What to measure; a head turns on "used", and what belongs to it needs one."""
     if isinstance(measures, str) or not isinstance(measures, Iterable):
         raise expected("measures", f"a sequence of {MEASURES}", repr(measures))
-    for measure in measures:
-        if measure in PLANNED_MEASURES:
-            raise expected("measures", f"measures that are built: {MEASURES}", repr(measure))
-        if measure not in MEASURES:
+    wanted = tuple(measures)
+    for measure in wanted:
+        if not isinstance(measure, str) or measure not in MEASURES:
             raise expected("measures", f"measures out of {MEASURES}", repr(measure))
-    if not tuple(measures):
+    if not wanted:
         raise expected("measures", f"at least one of {MEASURES}", "none")
-    for name, value in (("head", head), ("targets", targets), ("trained_window", trained_window)):
-        if value is not None:
-            raise expected(name, "None: how much context is used is not measured yet", type(value).__name__)
+    if head is None:
+        needs = "None without head=, the model's outputs (N, H) to logits (N, V)"
+        for name, value in (("targets", targets), ("trained_window", trained_window)):
+            if value is not None:
+                raise expected(name, needs, type(value).__name__)
+        if "used" in wanted:
+            raise expected("head", "the model's outputs (N, H) to logits (N, V), for 'used'", "None")
+    elif not callable(head):
+        raise expected("head", "a module or function, outputs (N, H) to logits (N, V)", type(head).__name__)
+    if trained_window is not None and read_count("trained_window", trained_window) < 1:
+        raise expected("trained_window", "an int >= 1, or None", shown(trained_window))
+    return wanted if head is None else (*wanted, "used")
 
 
 def read_readout(readout: Any) -> None:

@@ -12,18 +12,26 @@ from typing import Any
 
 from torch import Tensor
 
+from rnnmem.context import Used
 from rnnmem.errors import RnnMemError, expected, shown
+from rnnmem.forgetting import Forgetting
 from rnnmem.indicators import memory_amount as amounts
 from rnnmem.indicators import span as spans
 from rnnmem.indicators.breakdown import Table
 from rnnmem.indicators.curve import Curve
 from rnnmem.indicators.memory_horizon import memory_horizon
-from rnnmem.indicators.suitable_length import SuitableLength, suitable_length_memory
+from rnnmem.indicators.suitable_length import (
+    SuitableLength,
+    suitable_length_memory,
+    suitable_length_training,
+)
 from rnnmem.lags import is_int, is_number, lag_grid
+from rnnmem.learning import Learnable
 from rnnmem.options import read_flag, read_share
-from rnnmem.report_data import check_report, plain, tensor
+from rnnmem.report_data import check_report, plain, read_parts, tensor
 
 FORMAT = "rnnmem memory report 1"
+DYNAMICS = {"forgotten": Forgetting, "forgotten_inputs": Forgetting, "learnable": Learnable, "used": Used}
 CONTROLS = ("memoryless", "window", "inference", "inference_se")
 
 
@@ -52,10 +60,10 @@ class MemoryReport:
         rows: {"fit": n, "measured": n} at the first lag.
         model: name, unit, sizes and costs of the network.
         settings: how it was measured.
-        forgotten: not measured yet, None.
-        forgotten_inputs: not measured yet, None.
-        learnable: not measured yet, None.
-        used: not measured yet, None.
+        forgotten: how fast different states become the same; None where that was not measured.
+        forgotten_inputs: how fast states that different inputs led to do.
+        learnable: how far back a gradient reaches.
+        used: how much context the model's own prediction profits from; None without a head.
     """
 
     lags: Tensor
@@ -75,10 +83,10 @@ class MemoryReport:
     rows: dict[str, int]
     model: dict[str, Any]
     settings: dict[str, Any]
-    forgotten: None = field(default=None)
-    forgotten_inputs: None = field(default=None)
-    learnable: None = field(default=None)
-    used: None = field(default=None)
+    forgotten: Forgetting | None = field(default=None)
+    forgotten_inputs: Forgetting | None = field(default=None)
+    learnable: Learnable | None = field(default=None)
+    used: Used | None = field(default=None)
 
     @property
     def retention(self) -> Tensor:
@@ -293,10 +301,11 @@ class MemoryReport:
         return self.curve(own).interval(read_share("level", level))
 
     def suitable_length(self, basis: str = "memory") -> SuitableLength:
-        """Which length to train with, by what the state keeps.
+        """Which length to train with, by what the state keeps or by what context a trained model uses.
 
         Args:
-            basis: "memory", or "training", which needs a head and is not measured yet.
+            basis: "memory", what the state keeps, or "training", what context a model that was trained at
+                `trained_window` uses.
 
         Returns:
             The length in steps, or None where evidence lacks, with the evidence and the reason in words.
@@ -307,8 +316,7 @@ class MemoryReport:
         if basis == "memory":
             return suitable_length_memory(self.own)
         if basis == "training":
-            reason = "needs the model's head and what context it uses, which is not measured yet"
-            return SuitableLength(None, None, {}, reason)
+            return suitable_length_training(self.used, self.learnable, self.settings.get("trained_window"))
         raise expected("basis", "'memory' or 'training'", repr(basis))
 
     def to_dict(self) -> dict[str, Any]:
@@ -350,6 +358,8 @@ class MemoryReport:
                 values[name] = tensor(values[name])
             curves = {key: values["controls"][key] for key in CONTROLS}
             values["controls"] = {k: None if part is None else tensor(part) for k, part in curves.items()}
+            for name, kind in DYNAMICS.items():
+                values[name] = read_parts(kind, values[name])
             report = MemoryReport(**values)
             check_report(report)
             return report

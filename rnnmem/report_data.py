@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rnnmem.indicators.curve import Curve
 from rnnmem.lags import is_int, is_number
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def plain(value: Any) -> Any:
     """Tensors, curves and numbers as strict JSON."""
     if isinstance(value, Tensor):
         return plain(value.tolist())
-    if isinstance(value, Curve):
+    if dataclasses.is_dataclass(value):
         return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
@@ -43,6 +42,27 @@ def tensor(values: Any) -> Tensor:
         return [filled(p) for p in part] if isinstance(part, list) else (math.nan if part is None else part)
 
     return torch.tensor(filled(values), dtype=torch.float64)
+
+
+def read_parts(kind: type[Any], values: Any) -> Any:
+    """A dataclass of tensors and plain values as `plain` wrote it, its axis of ints; None as None.
+
+    Raises:
+        ValueError: parts that do not belong together.
+        KeyError, TypeError: other parts.
+    """
+    if values is None:
+        return None
+    parts = {item.name: values[item.name] for item in dataclasses.fields(kind)}
+    axis = "lags" if "lags" in parts else "lengths"
+    count = len(parts[axis])
+    for name, part in parts.items():
+        if isinstance(part, list):
+            parts[name] = tensor(part)
+            if tuple(parts[name].shape) != (count,):
+                raise ValueError(f"{kind.__name__}: {name} of shape {tuple(parts[name].shape)}")
+    parts[axis] = parts[axis].long()
+    return kind(**parts)
 
 
 def check_table(name: str, table: Any, columns: tuple[str, ...]) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rnnmem.indicators.curve import Curve
 from rnnmem.indicators.memory_amount import capacity, capacity_at_least, last_lag, memory_amount
 
+if TYPE_CHECKING:
+    from rnnmem.context import Used
+    from rnnmem.learning import Learnable
+
 SHARE = 0.95
+FACTOR = 2  # a hypothesis: a window of n gives n - u + 1 targets their full context, and starts from nothing
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,45 @@ def suitable_length_memory(own: Curve) -> SuitableLength:
     n = int(np.argmax(kept.cumsum() >= SHARE * total)) + 1
     reason = f"the last {n} tokens hold {SHARE:.0%} of all {total:.2f} tokens' worth the state keeps"
     return SuitableLength(n, None, {**evidence, "amount": memory_amount(own, n)}, reason)
+
+
+def suitable_length_training(
+    used: Used | None, learnable: Learnable | None, trained_window: int | None
+) -> SuitableLength:
+    """Smallest power of two that is at least twice the context that the trained model uses.
+
+    Args:
+        used: what context it uses.
+        learnable: how far back its gradient reaches: shown as evidence, never a verdict.
+        trained_window: the window that it was trained at until its validation loss had settled.
+    """
+    evidence: dict[str, float | None] = {
+        "used_span": None,
+        "trained_window": trained_window,
+        "reach": None if learnable is None else learnable.reach(),
+        "factor": FACTOR,
+    }
+    if used is None:
+        return SuitableLength(None, None, evidence, "needs head=, to see what context the model uses")
+    u, longest = used.span(), int(used.lengths[-1])
+    evidence |= {"used_span": u, "longest_context": longest}
+    if u is None:
+        return SuitableLength(None, None, evidence, "fewer than 16 blocks of targets: use a longer sequence")
+    if trained_window is None:
+        reason = (
+            f"the model uses {u} tokens; say with trained_window= at which window it was trained until "
+            "its validation loss had settled"
+        )
+        return SuitableLength(None, None, evidence, reason)
+    if u == longest < trained_window:
+        reason = f"it uses {u} tokens or more: measure with lags of {trained_window - 1} or more"
+        return SuitableLength(None, None, evidence, reason)
+    if FACTOR * u > trained_window:
+        reason = (
+            f"at least {trained_window}: the model uses {u} tokens, and twice that is more than the window "
+            "it was trained at"
+        )
+        return SuitableLength(trained_window, u, {**evidence, "at_least": 1.0}, reason)
+    length = 1 << (FACTOR * u - 1).bit_length()
+    reason = f"the model uses {u} tokens, and {length} is the first power of two from twice that on"
+    return SuitableLength(min(length, trained_window), u, {**evidence, "at_least": 0.0}, reason)

@@ -44,9 +44,33 @@ def tangent_identity(
     return step_identity(w, x, state), moved.unsqueeze(1)
 
 
-ECHO_TANH = Unit("echo_tanh", gates=1, state_parts=("h",), step=step_tanh, step_tangent=tangent_tanh, flops=4)
+def backward_tanh(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    d_sum = w.leak * grad[0] * (1 - torch.tanh(preactivation(w, x, state[0])).square())
+    return d_sum, d_sum, (1 - w.leak) * grad
+
+
+def backward_identity(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    d_sum = w.leak * grad[0]
+    return d_sum, d_sum, (1 - w.leak) * grad
+
+
+ECHO_TANH = Unit(
+    "echo_tanh",
+    gates=1,
+    state_parts=("h",),
+    step=step_tanh,
+    step_tangent=tangent_tanh,
+    step_backward=backward_tanh,
+    flops=4,
+)
 ECHO_IDENTITY = Unit(
-    "echo_identity", gates=1, state_parts=("h",), step=step_identity, step_tangent=tangent_identity, flops=3
+    "echo_identity",
+    gates=1,
+    state_parts=("h",),
+    step=step_identity,
+    step_tangent=tangent_identity,
+    step_backward=backward_identity,
+    flops=3,
 )
 BY_ACTIVATION = {"tanh": ECHO_TANH, "identity": ECHO_IDENTITY}
 

@@ -45,4 +45,25 @@ def step_tangent(
     return (n + z * (h - n)).unsqueeze(0), moved.unsqueeze(1)
 
 
-GRU = Unit("gru", gates=3, state_parts=("h",), step=step, step_tangent=step_tangent, flops=10)
+def step_backward(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    h, g = state[0], grad[0]
+    x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
+    h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
+    r = torch.sigmoid(x_r + h_r)
+    z = torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    d_z = g * (h - n) * z * (1 - z)
+    d_n = g * (1 - z) * (1 - n.square())
+    d_r = d_n * h_n * r * (1 - r)
+    return torch.cat((d_r, d_z, d_n), dim=-1), torch.cat((d_r, d_z, d_n * r), dim=-1), (g * z).unsqueeze(0)
+
+
+GRU = Unit(
+    "gru",
+    gates=3,
+    state_parts=("h",),
+    step=step,
+    step_tangent=step_tangent,
+    step_backward=step_backward,
+    flops=10,
+)

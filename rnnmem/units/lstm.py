@@ -37,4 +37,27 @@ def step_tangent(
     return torch.stack((o * squashed, new)), torch.stack((d_h, d_c), dim=1)
 
 
-LSTM = Unit("lstm", gates=4, state_parts=("h", "c"), step=step, step_tangent=step_tangent, flops=13)
+def step_backward(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    h, c = state
+    sums = (x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh).chunk(4, dim=-1)
+    i, f, o = (torch.sigmoid(sums[gate]) for gate in (0, 1, 3))
+    g = torch.tanh(sums[2])
+    squashed = torch.tanh(f * c + i * g)
+    d_c = grad[1] + grad[0] * o * (1 - squashed.square())
+    d_i = d_c * g * i * (1 - i)
+    d_f = d_c * c * f * (1 - f)
+    d_g = d_c * i * (1 - g.square())
+    d_o = grad[0] * squashed * o * (1 - o)
+    gates = torch.cat((d_i, d_f, d_g, d_o), dim=-1)
+    return gates, gates, torch.stack((torch.zeros_like(d_c), d_c * f))
+
+
+LSTM = Unit(
+    "lstm",
+    gates=4,
+    state_parts=("h", "c"),
+    step=step,
+    step_tangent=step_tangent,
+    step_backward=step_backward,
+    flops=13,
+)

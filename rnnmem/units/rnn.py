@@ -39,5 +39,31 @@ def tangent_relu(
     return new, (moved_gates(w, dx, dstate[:, 0]) * (new[0] > 0)).unsqueeze(1)
 
 
-RNN_TANH = Unit("rnn_tanh", gates=1, state_parts=("h",), step=step_tanh, step_tangent=tangent_tanh, flops=1)
-RNN_RELU = Unit("rnn_relu", gates=1, state_parts=("h",), step=step_relu, step_tangent=tangent_relu, flops=1)
+def backward_tanh(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    d_sum = grad[0] * (1 - step_tanh(w, x, state)[0].square())
+    return d_sum, d_sum, torch.zeros_like(grad)
+
+
+def backward_relu(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    d_sum = grad[0] * (step_relu(w, x, state)[0] > 0)
+    return d_sum, d_sum, torch.zeros_like(grad)
+
+
+RNN_TANH = Unit(
+    "rnn_tanh",
+    gates=1,
+    state_parts=("h",),
+    step=step_tanh,
+    step_tangent=tangent_tanh,
+    step_backward=backward_tanh,
+    flops=1,
+)
+RNN_RELU = Unit(
+    "rnn_relu",
+    gates=1,
+    state_parts=("h",),
+    step=step_relu,
+    step_tangent=tangent_relu,
+    step_backward=backward_relu,
+    flops=1,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -42,8 +43,14 @@ def moved_gates(w: Weights, dx: Tensor | None, dh: Tensor) -> Tensor:
     return dh @ w.hh.T if dx is None else dh @ w.hh.T + dx @ w.ih.T
 
 
+def pull_back(w: Weights, recurrent: Tensor, past: Tensor) -> Tensor:
+    """The gradient of a state [S, B, H], from that of the gates' recurrent side and that past the gates."""
+    return torch.cat((past[:1] + recurrent @ w.hh, past[1:]))
+
+
 Step = Callable[[Weights, Tensor, Tensor], Tensor]
 StepTangent = Callable[[Weights, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
+StepBackward = Callable[[Weights, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Unit:
         step: `(weights, x [B, I], state [S, B, H]) -> state [S, B, H]`, plain torch.
         step_tangent: `(weights, x, state, x's tangents [k, B, I] or None, state's tangents [k, S, B, H]) ->
             (state, its tangents)`: one step, and its Jacobian applied to k directions, plain torch.
+        step_backward: `(weights, x, state, gradient of the new state [S, B, H]) -> (of the gates' input side
+            [B, G*H], of their recurrent side [B, G*H], of the state past the gates [S, B, H])`, plain torch;
+            `pull_back` makes the gradient of the state of it.
         flops: floating-point operations a step beyond the matrix products, per hidden unit.
     """
 
@@ -65,4 +75,5 @@ class Unit:
     state_parts: tuple[str, ...]
     step: Step = field(repr=False)
     step_tangent: StepTangent = field(repr=False)
+    step_backward: StepBackward = field(repr=False)
     flops: int

@@ -1,0 +1,82 @@
+"""What is forgotten, learnable and used, beside what is kept: each on pieces of the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rnnmem.context import ContextUse, Task
+from rnnmem.fit import FitOptions
+from rnnmem.forgetting import Twins
+from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
+from rnnmem.network import Network
+from rnnmem.pieces import Pieces
+from rnnmem.session import Session
+
+
+def measure_dynamics(
+    session: Session, options: FitOptions, measures: Sequence[str], task: Task | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Measures what was asked for besides what is kept.
+
+    Args:
+        session: the network and all its data.
+        options: lags, washout and seed.
+        measures: "forgotten" and "learnable" are looked for.
+        task: what the network predicts, or None where that is not known.
+
+    Returns:
+        Fields of the report, None where a measure could not be taken; and what a reader has to know.
+    """
+    longest = int(options.lags[-1])
+    washout = 0 if options.split == "streams" else options.washout
+    fields: dict[str, Any] = {}
+    if "forgotten" in measures:
+        twins = Twins(make_pieces(session, options.seed), longest, washout)
+        fields |= {"forgotten": twins.from_states(), "forgotten_inputs": twins.from_inputs()}
+    if "learnable" in measures:
+        whole = whole_network(session)
+        pieces = make_pieces(whole, options.seed)
+        backward = make_backward(pieces.runner, session.space.embedding)
+        fields["learnable"] = measure_learning(pieces, backward, longest, washout)
+    if task is not None:
+        pieces = make_pieces(replace(whole_network(session), full=False), options.seed)
+        fields["used"] = ContextUse(pieces, task, options.lags + 1, washout).measure()
+    warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
+    fields = {name: None if failed(value) else value for name, value in fields.items()}
+    return fields, warnings + exploding(fields.get("learnable"))
+
+
+NAMES = {
+    "forgotten": "forgetting of states",
+    "forgotten_inputs": "forgetting of inputs",
+    "learnable": "reach of gradients",
+    "used": "context used",
+}
+
+
+def failed(value: Any) -> bool:
+    """Whether a measure came back with the reason why there is none."""
+    return isinstance(value, str)
+
+
+def exploding(learnable: Learnable | None) -> list[str]:
+    """Says where gradients grow beyond 1 / eps."""
+    at = None if learnable is None else learnable.explodes()
+    if at is None:
+        return []
+    return [f"exploding gradients: {at} steps back the median gradient is over {1 / REACH:.0f} times as long"]
+
+
+def make_pieces(session: Session, seed: int) -> Pieces:
+    features = session.network.feature_size(session.full) or 1
+    return Pieces(session.runner(), session.data, features, session.flops, seed)
+
+
+def whole_network(session: Session) -> Session:
+    """The session with all layers of the network in motion, whichever is measured."""
+    network = session.network
+    if not isinstance(network, Network):
+        return session
+    return replace(session, network=replace(network, layers=network.all_layers))

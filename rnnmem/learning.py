@@ -1,0 +1,257 @@
+"""How far back a gradient still reaches: what a gradient of the state is, so many steps before.
+
+A vector is pulled back through the network's own steps, tau times, from states that the network visited on
+its own data. States between are kept at checkpoints only, so that memory grows with the root of the largest
+lag and not with the length of the streams.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rnnmem.errors import RnnMemError, expected, shown
+from rnnmem.lags import is_number
+from rnnmem.pieces import Pieces, piece
+from rnnmem.runner import LayerRunner, ObjectRunner
+from rnnmem.tree import leaves, tree_map, unflatten
+from rnnmem.units.unit import pull_back
+
+MOST_SAMPLES = 256
+REACH = 0.01
+MOST = 1e300  # where longer gradients end
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A gradient's length by how many steps it was pulled back; every tensor on the CPU.
+
+    Attributes:
+        lags: int64 [L + 1], 0 ... max lag.
+        gain: root mean square over samples of the gradient's length, over that at lag 0, float64 [L + 1].
+        median: over samples, of each sample's length over that at lag 0.
+        q10: its 10 % quantile.
+        q90: its 90 % quantile.
+        samples: how many.
+        kind: what the gradient is of: "state", random directions, or "loss".
+    """
+
+    lags: Tensor
+    gain: Tensor
+    median: Tensor
+    q10: Tensor
+    q90: Tensor
+    samples: int
+    kind: str
+
+    def reach(self, eps: float = REACH) -> int:
+        """The largest lag up to which the gain is at least eps, and the median no more than 1 / eps.
+
+        Args:
+            eps: the share, in (0, 1).
+
+        Returns:
+            Steps.
+
+        Raises:
+            RnnMemError: `eps` out of range or of a wrong type.
+
+        Example:
+            >>> import torch
+            >>> from rnnmem.learning import Learnable
+            >>> halved = 0.5 ** torch.arange(10).double()
+            >>> Learnable(torch.arange(10), halved, halved, halved, halved, 1, "state").reach(0.1)
+            3
+        """
+        if not is_number(eps) or not 0 < eps < 1:
+            raise expected("eps", "a number in (0, 1)", shown(eps))
+        beyond = (~(self.gain >= eps) | (self.median > 1 / eps)).nonzero()
+        return int(beyond[0]) - 1 if len(beyond) else int(self.lags[-1])
+
+    def explodes(self, eps: float = REACH) -> int | None:
+        """The first lag at which the median is above 1 / eps; None where it is at none."""
+        above = (self.median > 1 / eps).nonzero()
+        return int(above[0]) if len(above) else None
+
+
+class Backward(Protocol):
+    """Pulls gradients back through a network, a few steps at a time."""
+
+    def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Pulls the gradient of a state back through the steps that led there.
+
+        Args:
+            inputs: of the steps [T, N, I], or tokens [T, N].
+            state: before the first of them.
+            gradient: of the state after the last, a tensor for each part.
+
+        Returns:
+            The gradient of the state before the first step, and its squared length before each [T, N].
+        """
+
+
+class LayerBackward:
+    """The layers of a network, by the units' own `step_backward`."""
+
+    def __init__(self, runner: LayerRunner, embedding: Tensor | None) -> None:
+        self.runner, self.embedding = runner, embedding
+
+    def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        layers = self.runner.network.layers
+        read, before, given = [], [], inputs
+        for scan, layer, held in zip(self.runner.scans, layers, state, strict=True):
+            values, _ = scan.store(given, held, None, True)
+            states = values.unflatten(-1, (len(layer.unit.state_parts), -1)).movedim(2, 1)
+            before.append(torch.cat((held.unsqueeze(0), states[:-1])))
+            read.append(given)
+            given = states[:, 0]
+        if self.embedding is not None:
+            read[0] = self.embedding[inputs]
+        squares = gradient[0].new_zeros(inputs.shape[:2])
+        above: Tensor | None = None  # what the layer above adds to the gradient of each step's output
+        pulled: list[Tensor] = []
+        for index in reversed(range(len(layers))):
+            unit, w, one, sides = layers[index].unit, layers[index].weights, gradient[index], []
+            for t in reversed(range(len(inputs))):
+                if above is not None:
+                    one = torch.cat((one[:1] + above[t], one[1:]))
+                side, recurrent, past = unit.step_backward(w, read[index][t], before[index][t], one)
+                one = pull_back(w, recurrent, past)
+                squares[t] += one.square().sum(dim=(0, 2))
+                sides.append(side)
+            above = torch.stack(sides[::-1]) @ w.ih if index else None
+            pulled.insert(0, one)
+        return pulled, squares
+
+
+class ObjectBackward:
+    """A user's object, by differentiating its step."""
+
+    def __init__(self, runner: ObjectRunner) -> None:
+        self.runner = runner
+
+    def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        model, table = self.runner.network.model, self.runner.embedding
+        states = [tree_map(torch.clone, state)]
+        read = inputs if table is None else table[inputs]
+        for x in read[:-1]:
+            states.append(tree_map(torch.clone, model.step(x, tree_map(torch.clone, states[-1]))[1]))
+        squares = []
+        for x, before in zip(reversed(read), reversed(states), strict=True):
+            gradient = pulled_by_autograd(model.given, x, before, gradient)
+            squares.append(sum(part.abs().square().flatten(1).sum(dim=1) for part in gradient))
+        return gradient, torch.stack([torch.as_tensor(each) for each in squares[::-1]])
+
+
+def pulled_by_autograd(model: Any, x: Tensor, state: Any, gradient: list[Tensor]) -> list[Tensor]:
+    """The gradient of a state from that of the state a step later."""
+    with torch.enable_grad():
+        held = [part.detach().clone().requires_grad_() for part in leaves(state)]
+        # A copy is given to the object, which may write into its state.
+        after = list(leaves(model.step(x, unflatten(state, iter([part.clone() for part in held])))[1]))
+        pairs = [(a, g) for a, g in zip(after, gradient, strict=True) if a.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(part) for part in held]
+        outputs, seeds = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, held, seeds, allow_unused=True)
+    return [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
+
+
+def make_backward(runner: Any, embedding: Tensor | None) -> Backward:
+    return ObjectBackward(runner) if isinstance(runner, ObjectRunner) else LayerBackward(runner, embedding)
+
+
+def measure_learning(
+    pieces: Pieces, backward: Backward, longest: int, washout: int, differentiable: bool = True
+) -> Learnable | str:
+    """Pulls random unit vectors back from states that the network visited.
+
+    Args:
+        pieces: the whole network in motion over pieces of its data.
+        backward: the same network.
+        longest: steps to pull back.
+        washout: steps before the first state.
+        differentiable: whether every number of the state is a float.
+
+    Returns:
+        What becomes of their length, or why that cannot be said.
+    """
+    found = pieces.visited(max(washout, 1), longest, MOST_SAMPLES)
+    if found is None:
+        return f"no stream of {max(washout, 1) + longest} steps (washout and max lag)"
+    data = pieces.at(found.step, found.stream, longest)
+    state, _ = pieces.follow(data, found.state)
+    seeds = random_directions(state, len(found.step), pieces)
+    if seeds is None:
+        return "the state holds numbers that are no floats"
+    try:
+        lengths = pulled_lengths(pieces, backward, data.inputs, found.state, seeds)
+    except (RuntimeError, NotImplementedError, TypeError, RnnMemError) as error:
+        return f"the step cannot be differentiated: {str(error).splitlines()[0]}"
+    return summary(lengths.cpu(), "state")
+
+
+def random_directions(state: Any, streams: int, pieces: Pieces) -> list[Tensor] | None:
+    """A random unit vector for each stream, a tensor for each part of the state; None for a state of ints."""
+    parts, dim = list(leaves(state)), pieces.runner.stream_dim
+    if any(not (part.is_floating_point() or part.is_complex()) for part in parts):
+        return None
+    drawn = []
+    for part in parts:
+        dtype = torch.complex128 if part.is_complex() else torch.float64
+        drawn.append(torch.randn(part.shape, dtype=dtype, generator=pieces.generator).to(part))
+    return scaled(drawn, 1 / squared_length(drawn, dim).sqrt(), dim)
+
+
+def squared_length(gradient: list[Tensor], dim: int) -> Tensor:
+    """Of the parts of a gradient, whose streams lie along `dim`, together: float64 [N]."""
+    parts = [part.abs().double().square().movedim(dim, 0).flatten(1).sum(dim=1) for part in gradient]
+    return torch.stack(parts).sum(dim=0)
+
+
+def scaled(gradient: list[Tensor], factor: Tensor, dim: int) -> list[Tensor]:
+    """Every stream's gradient times its own factor [N]."""
+    return [part * factor.view(*[1] * dim, -1, *[1] * (part.dim() - dim - 1)).to(part) for part in gradient]
+
+
+def pulled_lengths(
+    pieces: Pieces, backward: Backward, inputs: Tensor, state: Any, gradient: list[Tensor]
+) -> Tensor:
+    """Logarithms [L + 1, N] of the lengths of gradients pulled back by 0 ... L steps, float64.
+
+    Args:
+        pieces: the network in motion.
+        backward: the same network.
+        inputs: of the L steps [L, N, I], or tokens.
+        state: before the first of them.
+        gradient: of the state after the last, at any length; made unit vectors.
+    """
+    size, dim = max(1, math.isqrt(len(inputs))), pieces.runner.stream_dim
+    starts = range(0, len(inputs), size)
+    checkpoints = [state]
+    for start in starts[:-1]:
+        chunk = piece(inputs[start : start + size], start)
+        checkpoints.append(pieces.runner.store(chunk, checkpoints[-1])[1])
+    length = 0.5 * squared_length(gradient, dim).log()
+    found = [torch.zeros_like(length).unsqueeze(0)]
+    total = torch.zeros_like(length)
+    for start in reversed(starts):
+        # Unit vectors again before each segment, so that nothing over- or underflows on a long way.
+        gradient = scaled(gradient, (-length).exp().nan_to_num(posinf=0.0), dim)
+        gradient, squares = backward.pull(inputs[start : start + size], checkpoints.pop(), gradient)
+        found.append(total + 0.5 * squares.double().log().flip(0))
+        length = 0.5 * squared_length(gradient, dim).log()
+        total = total + length
+    return torch.cat(found)
+
+
+def summary(lengths: Tensor, kind: str) -> Learnable:
+    """What the logarithms of lengths [L + 1, N] say of a gradient's way back."""
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    q10, median, q90 = torch.quantile(lengths.exp().clamp(max=MOST), levels, dim=1)
+    gain = ((2 * lengths).logsumexp(dim=1) / 2 - 0.5 * math.log(lengths.shape[1])).exp().clamp(max=MOST)
+    return Learnable(torch.arange(len(lengths)), gain, median, q10, q90, lengths.shape[1], kind)

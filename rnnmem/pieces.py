@@ -1,0 +1,141 @@
+"""Pieces of the data run on their own: from states that the network visited, or from the initial one.
+
+What is forgotten, learned and used is measured on such pieces. They are run chunk by chunk, and nothing but
+the last state stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnmem.chunks import FRESH, Chunk, Streams, chunk_steps
+from rnnmem.runner import Runner, stream_join
+from rnnmem.tree import tree_map
+
+
+@dataclass(frozen=True)
+class Visited:
+    """States that the network was in: after step `step[i] - 1` of stream `stream[i]`.
+
+    Attributes:
+        state: of N streams.
+        features: what is measured of it [N, F].
+        step: int64 [N], the step that comes next.
+        stream: int64 [N].
+    """
+
+    state: Any
+    features: Tensor
+    step: Tensor
+    stream: Tensor
+
+
+class Pieces:
+    """A network in motion over pieces of its data.
+
+    Args:
+        runner: the network.
+        data: the streams, without resets.
+        features: numbers that a row leaves behind, for the size of chunks.
+        flops: of a step and stream.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, runner: Runner, data: Streams, features: int, flops: int, seed: int) -> None:
+        self.runner, self.data, self.features, self.flops = runner, data, features, flops
+        self.generator = torch.Generator().manual_seed(seed)
+        whole = torch.full((data.batch,), data.steps)
+        self.lengths = whole if data.lengths is None else data.lengths.cpu()
+
+    def visited(self, stretch: int, room: int, most: int) -> Visited | None:
+        """States visited in one run, `stretch` steps apart, drawn at random where there are more.
+
+        Args:
+            stretch: steps before the first and between two.
+            room: steps that must follow in the same stream.
+            most: states.
+
+        Returns:
+            At most `most` of them, in random order; None where there is none.
+        """
+        found: list[Visited] = []
+        state, count = self.runner.init_state(self.data.batch), 0
+        for end in range(stretch, self.data.steps - room + 1, stretch):
+            state, last = self.follow(self.data.time(end - stretch, end), state)
+            alive = (self.lengths >= end + room).nonzero().flatten()
+            if len(alive):
+                step = torch.full((len(alive),), end)
+                found.append(Visited(self.pick(state, alive), last[alive.to(last.device)], step, alive))
+                count += len(alive)
+            if count >= most:
+                break
+        if not found:
+            return None
+        order = torch.randperm(count, generator=self.generator)[:most]
+        features = torch.cat([each.features for each in found])
+        return Visited(
+            self.pick(stream_join(self.runner, [each.state for each in found]), order),
+            features[order.to(features.device)],
+            torch.cat([each.step for each in found])[order],
+            torch.cat([each.stream for each in found])[order],
+        )
+
+    def pick(self, state: Any, order: Tensor) -> Any:
+        """The state of some streams, in this order."""
+        dim = self.runner.stream_dim
+        return tree_map(lambda tensor: tensor.index_select(dim, order.to(tensor.device)), state)
+
+    def apart(self, count: int, steps: int) -> Streams | None:
+        """At most so many stretches, no two of which overlap; None where there is none."""
+        slots = [
+            (stream, slot * steps)
+            for stream, length in enumerate(self.lengths.tolist())
+            for slot in range(length // steps)
+        ]
+        order = torch.randperm(len(slots), generator=self.generator)[:count].tolist()
+        if not order:
+            return None
+        stream, step = torch.tensor([slots[index] for index in order]).T
+        return self.at(step, stream, steps)
+
+    def anywhere(self, count: int, steps: int) -> Streams:
+        """So many stretches, each possible one equally likely."""
+        room = (self.lengths - steps + 1).clamp(min=0).double()
+        stream = torch.multinomial(room, count, replacement=True, generator=self.generator)
+        share = torch.rand(count, dtype=torch.float64, generator=self.generator)
+        return self.at((share * room[stream]).long(), stream, steps)
+
+    def at(self, step: Tensor, stream: Tensor, steps: int) -> Streams:
+        """The stretches that begin at steps [N] of streams [N], as streams of their own."""
+        times = (step + torch.arange(steps).unsqueeze(1)).to(self.data.inputs.device)
+        return alone(self.data.inputs[times, stream.to(times.device)])
+
+    def follow(self, data: Streams, state: Any) -> tuple[Any, Tensor]:
+        """Runs streams on from a state: the state after them, and the last step's features [B, F]."""
+        last = torch.empty(0)
+        for features, after in self.chunks(data, state):
+            state, last = after, features[-1].clone()
+        return state, last
+
+    def chunks(self, data: Streams, state: Any) -> Iterator[tuple[Tensor, Any]]:
+        """Features [t, B, F] of the next steps, and the state after them."""
+        size = chunk_steps(data.batch, self.features, self.flops)
+        for start in range(0, data.steps, size):
+            values, state = self.runner.store(piece(data.inputs[start : start + size], start), state)
+            yield values, state
+
+
+def alone(inputs: Tensor) -> Streams:
+    """Inputs as streams that have nothing beside them."""
+    return Streams(inputs, None, None, None)
+
+
+def piece(inputs: Tensor, step: int) -> Chunk:
+    """Steps of a piece as a chunk, for a runner to take."""
+    age = torch.full(inputs.shape[:2], FRESH + 1, device=inputs.device)
+    return Chunk(inputs, inputs, None, age, None, step, 0)

@@ -1,0 +1,345 @@
+"""What is forgotten and what can be learned: closed forms, and gradients against torch's autograd."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnmem
+from rnnmem.forgetting import Twins
+from rnnmem.learning import make_backward, measure_learning, pulled_lengths, summary
+from rnnmem.network import read_network
+from rnnmem.pieces import Pieces, alone
+from rnnmem.runner import make_runner
+from rnnmem.units import UNITS, EchoState
+
+F64 = torch.float64
+
+
+def noise(steps, batch, size=1, seed=0, dtype=F64):
+    return torch.randn(steps, batch, size, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def linear(w_hh):
+    w_hh = torch.as_tensor(np.asarray(w_hh), dtype=F64)
+    return EchoState(torch.ones(len(w_hh), 1, dtype=F64), w_hh, activation="identity")
+
+
+def orthogonal(size, seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))[0]
+
+
+def pieces_of(model, data, embedding=None, backend="reference", full=True):
+    network = read_network(model)
+    runner = make_runner(network, backend, embedding, full)
+    return Pieces(runner, alone(data), network.feature_size(full) or 1, 1000, 0)
+
+
+# Learnable.
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("lam", [0.5, 0.9, 1.0])
+def test_orthogonal_gradients_shrink_by_lambda_a_step(lam, backend):
+    model = linear(lam * orthogonal(7))
+    inputs = noise(900, 2) * (1 if lam < 1 else 0.01)
+    found = rnnmem.assess(model, inputs, lags=40, washout=50, backend=backend).learnable
+    expected = lam ** np.arange(41)
+    for curve in (found.gain, found.median, found.q10, found.q90):
+        np.testing.assert_allclose(curve, expected, rtol=1e-9)
+    assert found.lags.tolist() == list(range(41))
+    assert found.lags.dtype == torch.int64
+    assert found.reach() == {0.5: 6, 0.9: 40, 1.0: 40}[lam]
+    assert found.reach(0.3) == {0.5: 1, 0.9: 11, 1.0: 40}[lam]
+
+
+def test_diagonal_gradients_are_the_root_mean_square_of_the_powers():
+    lams = np.array([0.95, -0.7, 0.3, 0.1])
+    model = linear(np.diag(lams))
+    pieces = pieces_of(model, noise(20_000, 1))
+    found = measure_learning(pieces, make_backward(pieces.runner, None), 12, 50)
+    squares = lams[:, None] ** (2 * np.arange(13))
+    # v^2 of a random unit vector of n dimensions has a Dirichlet distribution of halves.
+    n = len(lams)
+    spread = 2 * (n * (squares**2).sum(0) - squares.sum(0) ** 2) / (n**2 * (n + 2))
+    sd = np.sqrt(spread / found.samples)
+    assert found.samples > 200
+    assert (np.abs(found.gain.numpy() ** 2 - squares.mean(0)) <= 5 * sd + 1e-12).all()
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.9])
+def test_a_gru_of_constant_gates_pulls_back_its_update_gate(keep):
+    model = nn.GRU(2, 5).double()
+    with torch.no_grad():
+        for part in model.parameters():
+            part.zero_()
+        model.bias_ih_l0[5:10] = math.log(keep / (1 - keep))
+        model.weight_ih_l0[10:] = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    found = rnnmem.assess(model, noise(700, 2, 2), lags=12).learnable
+    np.testing.assert_allclose(found.gain, keep ** np.arange(13), rtol=1e-9)
+
+
+MODELS = {
+    "rnn": lambda: nn.RNN(3, 6),
+    "relu": lambda: nn.RNN(3, 6, nonlinearity="relu", num_layers=2),
+    "gru": lambda: nn.GRU(3, 6),
+    "gru, 3 layers": lambda: nn.GRU(3, 5, num_layers=3),
+    "lstm": lambda: nn.LSTM(3, 6),
+    "lstm, 2 layers": lambda: nn.LSTM(3, 6, num_layers=2),
+}
+
+
+def torch_lengths(model, inputs, states, gradient):
+    """Lengths of gradients pulled back by autograd through the module, a step at a time."""
+    lstm, found = isinstance(model, nn.LSTM), []
+    walked = [[part.clone() for part in states]]
+    for x in inputs[:-1]:
+        given = tuple(walked[-1]) if lstm else walked[-1][0]
+        after = model(x.unsqueeze(0), given)[1]
+        walked.append([part.detach() for part in (after if lstm else (after,))])
+    for x, before in zip(reversed(inputs), reversed(walked), strict=True):
+        held = [part.clone().requires_grad_() for part in before]
+        after = model(x.unsqueeze(0), tuple(held) if lstm else held[0])[1]
+        gradient = torch.autograd.grad(after if lstm else (after,), held, gradient)
+        found.append(sum(part.square().sum(dim=(0, 2)) for part in gradient).sqrt())
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_those_of_autograd(name, backend):
+    torch.manual_seed(1)
+    model = MODELS[name]().double()
+    parts = 2 if isinstance(model, nn.LSTM) else 1
+    inputs = noise(11, 4, 3)
+    states = [torch.randn(model.num_layers, 4, model.hidden_size, dtype=F64) for _ in range(parts)]
+    gradient = [torch.randn_like(part) for part in states]
+    expected = torch_lengths(model, inputs, states, tuple(gradient))
+    pieces = pieces_of(model, inputs, backend=backend)
+    by_layer, of_layer = (list(torch.stack(each, dim=1)) for each in (states, gradient))
+    with torch.no_grad():
+        found = pulled_lengths(pieces, make_backward(pieces.runner, None), inputs, by_layer, of_layer).exp()
+    start = sum(part.square().sum(dim=(0, 2)) for part in gradient).sqrt()
+    np.testing.assert_allclose(found[0], 1, rtol=1e-12)
+    np.testing.assert_allclose(found[1:], expected / start, rtol=1e-9)
+
+
+class Own:
+    """A leaky unit of the user's own, whose state is a dict and is written into."""
+
+    dtype = F64
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(3)
+        self.w = torch.randn(5, 5, dtype=F64, generator=generator) / 3
+        self.v = torch.randn(5, 2, dtype=F64, generator=generator)
+
+    def init_state(self, batch):
+        return {"h": torch.zeros(batch, 5, dtype=F64)}
+
+    def step(self, x, state):
+        state["h"] = 0.5 * state["h"] + 0.5 * torch.tanh(x @ self.v.T + state["h"] @ self.w.T)
+        return state["h"], state
+
+
+def test_an_object_of_ones_own_is_differentiated_like_the_same_unit():
+    own = Own()
+    unit = EchoState(own.v, own.w, leak=0.5)
+    inputs = noise(900, 3, 2)
+    mine, theirs = (rnnmem.assess(each, inputs, lags=20) for each in (own, unit))
+    for name in ("gain", "median", "q10", "q90"):
+        np.testing.assert_allclose(getattr(mine.learnable, name), getattr(theirs.learnable, name), rtol=1e-9)
+    np.testing.assert_allclose(mine.forgotten.median, theirs.forgotten.median, rtol=1e-6, atol=1e-12)
+
+
+def test_a_step_without_gradients_is_told_and_the_rest_is_measured():
+    class Numpy(Own):
+        def step(self, x, state):
+            h = torch.as_tensor(np.tanh(x.numpy() @ self.v.numpy().T + state["h"].numpy() @ self.w.numpy().T))
+            return h, {"h": h}
+
+    report = rnnmem.assess(Numpy(), noise(900, 2, 2), lags=10)
+    assert report.learnable is None
+    assert report.forgotten is not None
+    assert [w for w in report.warnings if w.startswith("reach of gradients: not measured, the step cannot")]
+
+
+def test_an_embedding_is_read_where_inputs_are_tokens():
+    torch.manual_seed(0)
+    model, table = nn.GRU(4, 6, num_layers=2).double(), torch.randn(9, 4, dtype=F64)
+    tokens = torch.randint(0, 9, (800, 3))
+    found = rnnmem.assess(model, tokens, embedding=table, lags=15).learnable
+    vectors = rnnmem.assess(model, table[tokens], semantics=table[tokens], lags=15).learnable
+    np.testing.assert_allclose(found.gain, vectors.gain, rtol=1e-12)
+
+
+def test_all_layers_are_the_state_whichever_is_measured():
+    torch.manual_seed(0)
+    model, inputs = nn.LSTM(2, 5, num_layers=3).double(), noise(800, 3, 2)
+    first, last = (rnnmem.assess(model, inputs, lags=12, layer=layer).learnable for layer in (0, 2))
+    np.testing.assert_allclose(first.gain, last.gain, rtol=1e-12)
+
+
+def test_gradients_that_explode_are_told_and_end_the_reach():
+    torch.manual_seed(0)
+    model = nn.RNN(1, 40).double()
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(3 * torch.randn(40, 40) / 40**0.5)
+        model.weight_ih_l0 *= 0.1
+    report = rnnmem.assess(model, noise(1500, 4), lags=60)
+    found = report.learnable
+    first = found.explodes()
+    assert float(found.median[first]) > 100 >= float(found.median[first - 1])
+    assert found.reach() == first - 1
+    assert [w for w in report.warnings if w.startswith(f"exploding gradients: {first} steps back")]
+
+
+def test_neither_overflow_nor_underflow_on_a_long_way():
+    for factor in (3.0, 0.3):
+        model = linear(factor * orthogonal(5))
+        pieces = pieces_of(model, torch.zeros(3000, 2, 1, dtype=F64))
+        backward = make_backward(pieces.runner, None)
+        gradient = [torch.randn(1, 2, 5, dtype=F64)]
+        state = [torch.zeros(1, 2, 5, dtype=F64)]
+        lengths = pulled_lengths(pieces, backward, torch.zeros(3000, 2, 1, dtype=F64), state, gradient)
+        np.testing.assert_allclose(lengths[:, 0], math.log(factor) * np.arange(3001), rtol=1e-9, atol=1e-9)
+        told = summary(lengths, "state")
+        assert bool(told.gain.isfinite().all())
+        assert bool(told.median.isfinite().all())
+
+
+def test_a_network_that_reads_no_state_reaches_nothing():
+    found = rnnmem.assess(linear(np.zeros((3, 3))), noise(600, 2), lags=5).learnable
+    assert found.gain.tolist() == [1, 0, 0, 0, 0, 0]
+    assert found.reach() == 0
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_step_backward_is_the_transpose_of_step_tangent(name):
+    unit, generator = UNITS[name], torch.Generator().manual_seed(5)
+
+    def drawn(*shape):
+        return torch.randn(*shape, dtype=F64, generator=generator)
+
+    from rnnmem.units.unit import Weights, pull_back
+
+    parts = len(unit.state_parts)
+    w = Weights(
+        drawn(unit.gates * 4, 3), drawn(unit.gates * 4, 4), drawn(unit.gates * 4), drawn(unit.gates * 4)
+    )
+    w = Weights(w.ih, w.hh, w.bias_ih, w.bias_hh, 0.4 if name.startswith("echo") else 1.0)
+    x, state, dx, dstate, grad = (
+        drawn(2, 3),
+        drawn(parts, 2, 4),
+        drawn(2, 3),
+        drawn(parts, 2, 4),
+        drawn(parts, 2, 4),
+    )
+    moved = unit.step_tangent(w, x, state, dx[None], dstate[None])[1][0]
+    side, recurrent, past = unit.step_backward(w, x, state, grad)
+    back = (pull_back(w, recurrent, past) * dstate).sum() + (side @ w.ih * dx).sum()
+    torch.testing.assert_close((moved * grad).sum(), back, rtol=1e-12, atol=1e-12)
+
+
+# Forgotten.
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_equal_moduli_forget_at_their_logarithm(backend):
+    model = linear(0.9 * orthogonal(6))
+    report = rnnmem.assess(model, noise(4000, 2), lags=60, backend=backend)
+    for found, kind in ((report.forgotten, "state"), (report.forgotten_inputs, "input")):
+        assert found.kind == kind
+        assert found.lags.tolist() == list(range(61))
+        assert found.rate == pytest.approx(math.log(0.9), abs=1e-9)
+        np.testing.assert_allclose(found.median / found.median[0], 0.9 ** np.arange(61), rtol=1e-9)
+        first = math.ceil(math.log(0.01 / float(found.median[0])) / math.log(0.9))
+        assert found.convergence_length == first
+        assert found.esp_index == pytest.approx(float(found.median[-15:].mean()), rel=0.2)
+
+
+def test_a_delay_line_forgets_all_at_once():
+    report = rnnmem.assess(linear(np.eye(6, k=-1)), noise(4000, 2), lags=12)
+    for found in (report.forgotten, report.forgotten_inputs):
+        assert (found.median[6:] == 0).all()
+        assert (found.median[:6] > 0).all()
+        assert found.convergence_length == 6
+        assert found.esp_index == 0
+
+
+def test_unrelated_states_are_one_apart():
+    report = rnnmem.assess(linear(0.5 * orthogonal(8)), noise(8000, 4), lags=8)
+    # 64 pairs of 8 dimensions: the median of a chi distribution over its mean, to five standard errors.
+    assert float(report.forgotten.median[0]) == pytest.approx(1, abs=0.2)
+
+
+def test_a_network_of_several_attractors_keeps_some_twins_apart():
+    """A unit that stays where its first input has put it: twins from one side meet, the others never do."""
+    model = EchoState(torch.tensor([[0.05]], dtype=F64), torch.tensor([[3.0]], dtype=F64), activation="tanh")
+    inputs = noise(3000, 8)
+    inputs[0, :4], inputs[0, 4:] = 60.0, -60.0
+    found = rnnmem.assess(model, inputs, lags=30).forgotten
+    assert float(found.median[-1]) < 0.1
+    assert float(found.q90[-1]) > 1
+    assert found.esp_index > 0.5
+
+
+def test_chaos_keeps_twins_apart():
+    torch.manual_seed(0)
+    model = nn.RNN(1, 60).double()
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(3 * torch.randn(60, 60) / 60**0.5)
+        model.weight_ih_l0 *= 0.1
+    found = rnnmem.assess(model, noise(3000, 4), lags=80).forgotten
+    assert found.convergence_length is None
+    assert 0.7 < found.esp_index < 1.3
+
+
+def test_states_that_coincide_have_nothing_to_forget():
+    pieces = pieces_of(linear(0.5 * orthogonal(4)), torch.ones(4000, 4, 1, dtype=F64), full=False)
+    twins = Twins(pieces, 20, 100)
+    assert twins.from_states() == "unrelated states coincide, so that there is nothing to forget"
+
+
+def test_too_short_streams_are_told():
+    report = rnnmem.assess(linear(0.5 * orthogonal(4)), noise(150, 40), lags=5, washout=90, fit=0.65)
+    assert report.forgotten is not None
+    report = rnnmem.assess(linear(0.5 * orthogonal(4)), noise(180, 1), lags=5, washout=100, fit=0.8)
+    assert report.forgotten is None
+    assert [w for w in report.warnings if w.startswith("forgetting of states: not measured, no two pasts")]
+
+
+def test_lengths_bound_what_twins_read():
+    inputs = noise(600, 8)
+    lengths = torch.tensor([600, 300, 20, 600, 5, 240, 600, 600])
+    poisoned = inputs.clone()
+    for stream, length in enumerate(lengths):
+        poisoned[length:, stream] = 1e9
+    model = linear(0.8 * orthogonal(5))
+    clean, dirty = (rnnmem.assess(model, x, lags=10, lengths=lengths) for x in (inputs, poisoned))
+    for name in ("forgotten", "forgotten_inputs"):
+        torch.testing.assert_close(getattr(clean, name).median, getattr(dirty, name).median)
+    torch.testing.assert_close(clean.learnable.gain, dirty.learnable.gain)
+
+
+def test_measures_are_taken_as_asked():
+    model, inputs = linear(0.8 * orthogonal(5)), noise(900, 2)
+    kept = rnnmem.assess(model, inputs, lags=10, measures=("kept",))
+    assert kept.forgotten is None
+    assert kept.forgotten_inputs is None
+    assert kept.learnable is None
+    one = rnnmem.assess(model, inputs, lags=10, measures=("learnable",))
+    assert one.forgotten is None
+    assert one.learnable is not None
+    torch.testing.assert_close(one.retention, kept.retention)
+
+
+def test_the_curves_come_back_from_json(tmp_path):
+    report = rnnmem.assess(linear(0.8 * orthogonal(5)), noise(900, 2), lags=10)
+    report.save(tmp_path / "report.json")
+    back = rnnmem.MemoryReport.load(tmp_path / "report.json")
+    assert back.to_dict() == report.to_dict()
+    assert back.learnable.reach(0.2) == report.learnable.reach(0.2)
+    assert back.forgotten.lags.dtype == torch.int64

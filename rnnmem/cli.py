@@ -127,8 +127,8 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
     network.add_argument(
         "--head",
         metavar="KEY",
-        help="the weight that turns states into logits: "
-        "counted among the parameters by compare, not used by assess yet",
+        help="the weight that turns states into logits: turns on how much context the model uses, and counts "
+        "among the parameters in compare (which looks for one by itself)",
     )
     network.add_argument(
         "--layer", type=int, default=-1, help="which layer to measure (default: -1, the last)"
@@ -177,6 +177,12 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
     )
     measuring.add_argument(
         "--washout", type=int, default=100, metavar="STEPS", help="left out at the start (default: 100)"
+    )
+    measuring.add_argument(
+        "--trained-window",
+        type=int,
+        metavar="STEPS",
+        help="the window it was trained at until its validation loss settled: for an advice on length",
     )
     measuring.add_argument(
         "--split",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import rnnmem
 from rnnmem.checkpoint import Checkpoint, load_checkpoint
-from rnnmem.compare import carries_output_only
+from rnnmem.compare import assess_state, carries_output_only
 from rnnmem.data import Data, find_array, load_data
 from rnnmem.errors import expected
 from rnnmem.report import MemoryReport
@@ -43,14 +43,10 @@ def run_assess(arguments: argparse.Namespace) -> None:
     for state in STATES[arguments.state]:
         if any(map(carries_output_only, reports.values())):
             break  # the full state is what was measured already
-        reports[state] = rnnmem.assess(
-            checkpoint.model,
-            data.inputs,
-            embedding=embedding_for(arguments, checkpoint, data),
-            head=None if arguments.head is None else checkpoint.head(arguments.head),
-            state=state,
-            **options,
-        )
+        before = next(iter(reports.values()), None)
+        embedding = embedding_for(arguments, checkpoint, data)
+        head = None if arguments.head is None else checkpoint.head(arguments.head)
+        reports[state] = assess_state(before, state, checkpoint.model, data.inputs, embedding, head, options)
         if arguments.out:
             stem, suffix = os.path.splitext(arguments.out)
             reports[state].save(arguments.out if len(reports) == 1 else f"{stem}.{state}{suffix}")
@@ -173,7 +169,10 @@ def check_floats(arguments: argparse.Namespace, checkpoint: Checkpoint, data: Da
 
 def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the options that go to `assess` and `compare` as they are."""
-    options = {name: getattr(arguments, name) for name in ("lags", "layer", "fit", "split", "washout")}
+    options = {
+        name: getattr(arguments, name)
+        for name in ("lags", "layer", "fit", "split", "washout", "trained_window")
+    }
     if arguments.semantics is not None:
         table = find_array("--semantics", arguments.semantics, data.path, checkpoint.tensors)
         beside = not data.tokens and table.ndim == 2 and data.inputs.shape[1] == 1

@@ -127,8 +127,8 @@ def compare(
         models: name -> model, or name -> list of models (seeds); what a model may be, see `assess`.
         inputs: as in `assess`, the same for all.
         embedding: one for all, or a dict by name (of lists where there are seeds).
-        head: one for all, or a dict by name; counted among the parameters (what a head makes of the state is
-            not measured yet).
+        head: one for all, or a dict by name: a module that makes logits (N, V) of the last layer's outputs
+            (N, H), or its weight (V, H); counted among the parameters, and turns on "used" as in `assess`.
         trained: whether the networks are trained; the two are never mixed in one comparison.
         match: "parameters" or "state" where the networks are meant to be equal in it (to 5 %), else None.
         states: which states are measured.
@@ -184,15 +184,44 @@ def compare(
     for name, seeds in named.items():
         reports[name] = {state: [] for state in wanted}
         for model, table, last in zip(seeds, embeddings[name], heads[name], strict=True):
-            report: MemoryReport | None = None
+            found: MemoryReport | None = None
             for state in wanted:
-                if report is not None and carries_output_only(report):
-                    report = replace(report, settings={**report.settings, "state": state})
-                else:
-                    report = assess(model, inputs, embedding=table, state=state, **assess_options)
-                    report = with_parameters(report, table, last)
-                reports[name][state].append(report)
+                found = assess_state(found, state, model, inputs, table, last, assess_options)
+                reports[name][state].append(with_parameters(found, table, last))
     return Comparison(reports, match, flags, comparison_warnings(named))
+
+
+def assess_state(
+    before: MemoryReport | None,
+    state: str,
+    model: Any,
+    inputs: Tensor,
+    embedding: Any,
+    head: Any,
+    options: Mapping[str, Any],
+) -> MemoryReport:
+    """The report of one state of a network, of which `before` is that of another state, or None.
+
+    What can be learned and what is used is about the whole network, and measured once.
+    """
+    if before is not None and carries_output_only(before):
+        return replace(before, settings={**before.settings, "state": state})
+    given = {"embedding": embedding, "state": state, **options}
+    if before is None:
+        return assess(model, inputs, head=as_function(head), **given)
+    asked = options.get("measures", ("forgotten",))
+    given["measures"] = ("kept", *(name for name in asked if name == "forgotten"))
+    given |= {"targets": None, "trained_window": None}
+    report = assess(model, inputs, **given)
+    settings = {**report.settings, "trained_window": before.settings.get("trained_window")}
+    return replace(report, learnable=before.learnable, used=before.used, settings=settings)
+
+
+def as_function(head: Any) -> Any:
+    """A head that makes logits: a weight [V, H] is applied."""
+    if isinstance(head, Tensor):
+        return lambda outputs: outputs @ head.T.to(outputs)
+    return head
 
 
 def seeds_of(name: str, value: Any) -> list[Any]:

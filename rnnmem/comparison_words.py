@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rnnmem.indicator_words import capacity_text, half_life_text, memory_horizon_text, span_text
+from rnnmem.indicator_words import (
+    capacity_text,
+    half_life_text,
+    indicator_rows,
+    memory_horizon_text,
+    span_text,
+)
 from rnnmem.words import NONE, count, network_name, number, shown_lags
 
 if TYPE_CHECKING:
@@ -26,6 +32,21 @@ KEPT_HEAD = (
     "own half-life, steps",
     "own span, steps",
     "floats measured",
+)
+DYNAMICS_HEAD = (
+    "network",
+    "forgotten after, steps",
+    "forgetting rate, nats a step",
+    "gradient reaches, steps",
+    "used span, tokens",
+    "train with, steps",
+)
+DYNAMICS_EXPLAINED = (
+    "Forgotten after: steps of the same inputs until two different pasts are the same state, to 1 %. "
+    "Forgetting rate: how fast what is left of a difference shrinks. A gradient reaches back as many steps as "
+    "1 % or more of it is left. Used span: how many of the last tokens a network's own prediction profits from, "
+    "to .01 bit. Train with: an advice that needs the window the networks were trained at "
+    "(trained_window)."
 )
 EXPLAINED = (
     "Own retention counts only what the newer tokens do not predict. Memory horizon: steps back to which own "
@@ -101,6 +122,25 @@ def kept_rows(comparison: Comparison, state: str) -> list[list[str]]:
 
 
 KEPT = ("memory_horizon", "own_capacity", "capacity", "own_half_life", "own_span")
+
+
+def dynamics_rows(comparison: Comparison, state: str) -> list[list[str]]:
+    """What each network forgets, can learn and uses, by `DYNAMICS_HEAD`; [] where not measured."""
+    found = members(comparison, state)
+    every = [report for _, reports in found for report in reports]
+    if all(r.forgotten is None and r.learnable is None and r.used is None for r in every):
+        return []
+    names = ("convergence length", "forgetting rate", "reach", "used span", "training length")
+    rows = []
+    for name, reports in found:
+        tables = [{row.name: row.raw for row in indicator_rows(report)} for report in reports]
+        rows.append([name, *(joined([table.get(key, NONE) for table in tables]) for key in names)])
+    return rows
+
+
+def joined(texts: list[str]) -> str:
+    """One value, or those of all seeds."""
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def lag_rows(comparison: Comparison, state: str, most: int) -> tuple[list[int], list[list[str]]]:

@@ -189,7 +189,7 @@ class ContextUse:
         if not bool(valid.any()):
             return None
         room = (self.pieces.lengths - before).clamp(min=0)
-        size = int(min(REGION, room.max()))
+        size = min(REGION, int(room.max()))
         slots = [
             (before + slot * size, stream)
             for stream, steps in enumerate(room.tolist())
@@ -351,16 +351,15 @@ def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     except Exception as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise expected("head", wanted, f"{type(error).__name__}: {what}") from error
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        raise expected(
-            "head", wanted, type(logits).__name__ if not isinstance(logits, Tensor) else logits.dtype
-        )
+    if not isinstance(logits, Tensor):
+        raise expected("head", wanted, type(logits).__name__)
+    if not logits.is_floating_point():
+        raise expected("head", wanted, logits.dtype)
     if logits.dim() != 2 or len(logits) != len(outputs):
         raise expected("head", wanted, f"shape {tuple(logits.shape)}")
     if int(targets.max()) >= logits.shape[1]:
-        raise expected(
-            "head", f"a logit for each target, up to {int(targets.max())}", f"{logits.shape[1]} of them"
-        )
+        what = f"a logit for each target, up to {int(targets.max())}"
+        raise expected("head", what, f"{logits.shape[1]} of them")
     if not bool(logits.isfinite().any(dim=1).all()) or bool(logits.isnan().any()):
         raise expected("head", "finite logits", "NaN, or Inf alone")
     return logits

@@ -47,33 +47,43 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def panels(tops: list[float | None], narrow: bool) -> tuple[Figure, list[tuple[Axes, Axes | None]]]:
-    """A figure with a tall panel for each top and, where that is not None, a low one near zero below it."""
+def panels(
+    tops: list[float | None], narrow: bool, low: int = 0
+) -> tuple[Figure, list[tuple[Axes, Axes | None]], list[Axes]]:
+    """A figure with a tall panel for each top and, where that is not None, a low one near zero below it.
+
+    Args:
+        tops: see above.
+        narrow: for a telephone.
+        low: how many more low panels stand below all.
+    """
     from matplotlib.figure import Figure
 
-    ratios = [part for top in tops for part in ((3.0, 1.7) if top else (3.0,))]
+    ratios = [part for top in tops for part in ((3.0, 1.7) if top else (3.0,))] + [1.7] * low
     width, unit = (3.9, 0.88) if narrow else (7.4, 0.92)
     figure = Figure(figsize=(width, unit * sum(ratios) + (1.5 if narrow else 0.9)), layout="constrained")
     grid = figure.subplots(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0]
     for panel in grid:
         panel.grid(True, color=GRID, linewidth=0.6)
         panel.set_axisbelow(True)
-        panel.axhline(0, color=INK, linewidth=0.8)
         panel.tick_params(labelsize=TEXT)
     free = iter(grid)
-    return figure, [(next(free), next(free) if top else None) for top in tops]
+    for panel in grid[: len(ratios) - low]:
+        panel.axhline(0, color=INK, linewidth=0.8)
+    pairs = [(next(free), next(free) if top else None) for top in tops]
+    return figure, pairs, list(free)
 
 
-def draw_lag_axis(main: Axes, zoom: Axes | None, first: int, last: int, narrow: bool) -> None:
-    """An axis even in log(lag + 1), so that lag 0 has its place, with powers of two named."""
+def draw_lag_axis(shown: list[Axes], first: int, last: int, narrow: bool) -> None:
+    """An axis even in log(lag + 1), so that lag 0 has its place, with powers of two named; under the last."""
     left, right = forward(np.array([first, max(last, first + 1)], dtype=float))
     room = 0.03 * (right - left)
-    for panel in (main, zoom) if zoom is not None else (main,):
+    for panel in shown:
         panel.set_xscale("function", functions=(forward, backward))
         panel.set_xlim(float(backward(left - room)), float(backward(right + room)))
         panel.set_xticks(lag_ticks(first, last, 8 if narrow else 12))
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
-    (main if zoom is None else zoom).set_xlabel("lag: steps back (0: the current token)", fontsize=9)
+    shown[-1].set_xlabel("lag: steps back (0: the current token)", fontsize=9)
 
 
 def forward(lag: Any) -> Any:

@@ -71,6 +71,38 @@ SENTENCES = {
         "The share of the state's directions that hold something of their own about some past token.",
         "It does not say that the others are idle: they may hold what no affine reading finds.",
     ),
+    "convergence length": (
+        "steps",
+        "After so many steps of the same inputs two different pasts are the same state, to 1 % of what "
+        "unrelated states stand apart.",
+        "It says when all is forgotten, not what is kept until then.",
+    ),
+    "forgetting rate": (
+        "nats/step",
+        "How fast what is left of a difference shrinks (below zero) or grows, once it has settled.",
+        "It does not see how much of the difference is gone before it settles.",
+    ),
+    "ESP index": (
+        "",
+        "What is left of the difference over the last quarter of the steps, on average over pairs.",
+        "Zero is evidence for these inputs, no proof, that every past is forgotten (echo state property).",
+    ),
+    "reach": (
+        "steps",
+        "So many steps back 1 % or more is left of a gradient: as far as training can assign credit.",
+        "It changes as the network learns: at initialisation it is no verdict on what can be learned.",
+    ),
+    "used span": (
+        "tokens",
+        "So many of the last tokens the model's own prediction profits from: more tokens improve it by less "
+        "than .01 bit.",
+        "It says nothing of what the state holds and the model makes no use of.",
+    ),
+    "training length": (
+        "steps",
+        "The advice on a window to train with: the first power of two from twice the used span on.",
+        "It holds for a model that was trained at the longest window that can be afforded.",
+    ),
     "suitable length": (
         "steps",
         "The shortest sequence in which 95 % of own capacity is reached: a longer one adds next to nothing "
@@ -143,7 +175,47 @@ def indicator_rows(report: MemoryReport) -> list[Row]:
         row("hull coverage", "", number(float(report.hull_coverage[at])), where),
         row("utilisation", number(report.utilisation), "", "" if report.utilisation is not None else unused),
         row("suitable length", NONE if advice.length is None else f"{advice.length:,}", "", advice.reason),
+        *dynamics_rows(report),
     ]
+
+
+def dynamics_rows(report: MemoryReport) -> list[Row]:
+    """What is forgotten, learnable and used, as far as it was measured."""
+    rows = []
+    if (forgotten := report.forgotten) is not None:
+        last = int(forgotten.lags[-1])
+        length = forgotten.convergence_length
+        shown = f"more than {last:,}" if length is None else f"{length:,}"
+        inputs = report.forgotten_inputs
+        other = None if inputs is None else inputs.convergence_length
+        told = f"pasts of other inputs: {NONE if other is None else f'{other:,}'}" if inputs else ""
+        rows += [
+            row("convergence length", "", shown, told),
+            row("forgetting rate", "", number(forgotten.rate), ""),
+            row("ESP index", "", f"{forgotten.esp_index:.2g}", f"steps {last - last // 4:,} to {last:,}"),
+        ]
+    if (learnable := report.learnable) is not None:
+        rows.append(
+            row(
+                "reach",
+                "",
+                reached(learnable.reach(), int(learnable.lags[-1])),
+                f"{learnable.samples} samples",
+            )
+        )
+    if (used := report.used) is not None:
+        advice, span = report.suitable_length("training"), used.span()
+        least = "at least " if advice.evidence.get("at_least") else ""
+        rows += [
+            row("used span", "", reached(span, int(used.lengths[-1])), f"{used.targets:,} targets"),
+            row(
+                "training length",
+                "",
+                NONE if advice.length is None else f"{least}{advice.length:,}",
+                advice.reason,
+            ),
+        ]
+    return rows
 
 
 def reached(value: int | None, last: int) -> str:

@@ -75,12 +75,18 @@ def answer(report: MemoryReport) -> str:
     """Headline, evidence, and the figure with what its curves are."""
     state = report.settings.get("state", "output")
     kicker = f"Memory report: {words.network_name(report)}, {state} state"
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in words.evidence(report))
+    sentences = [*words.evidence(report), *words.dynamics(report)]
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     names = ["retention", "own retention"]
     names += [n for n in ("inference", "memoryless", "window") if report.controls[n] is not None]
     keys = "".join(f"<li><b>{KEYS[n]}</b>: {escape(words.control_text(n, report))}</li>" for n in names)
     headline = escape(words.headline(report))
     drawn = figures(plot.report_svg(report), f"Retention by lag. {headline}")
+    keys += "".join(
+        f"<li><b>{name.capitalize()}</b>: {escape(text)}</li>"
+        for name, text in words.DYNAMICS.items()
+        if getattr(report, name) is not None
+    )
     caption = f"<p>{escape(words.retention_sentence(report))}</p><ul>{keys}</ul>"
     return (
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{headline}</h1>{told}</header>\n'
@@ -258,6 +264,11 @@ def comparison_section(title: str, note: str, comparison: Comparison, figure: st
             text_table(comparison_words.KEPT_HEAD, comparison_words.kept_rows(comparison, state)),
             text_table(["own retention at lag", *map(str, lags)], curves),
         ]
+    rows = comparison_words.dynamics_rows(comparison, shown[0])
+    if rows:
+        parts += ["<h3>What is forgotten, learnable and used</h3>"]
+        parts += [text_table(comparison_words.DYNAMICS_HEAD, rows)]
+        parts += [f'<p class="soft">{escape(comparison_words.DYNAMICS_EXPLAINED)}</p>']
     parts += ["<h3>What each network is and costs</h3>"]
     parts.append(text_table(comparison_words.COST_HEAD, comparison_words.cost_rows(comparison)))
     return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"

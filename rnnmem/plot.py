@@ -12,10 +12,15 @@ from rnnmem import comparison_words, words
 from rnnmem.drawing import INK, PAPER, TEXT, draw_lag_axis, legend, own_style, panels, svg
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from rnnmem.compare import Comparison
+    from rnnmem.forgetting import Forgetting
+    from rnnmem.learning import Learnable
     from rnnmem.report import MemoryReport
 
 # After Okabe and Ito, told apart by colour-blind readers; marks and dashes tell curves apart in grey.
@@ -24,6 +29,7 @@ NETWORKS = ("#0072c2", "#d55f00", "#009e73", "#b0579a", "#56b4e9", "#c98a00", "#
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHED = (0, (4, 2))
 LOWEST = -0.3
+LEAST, MOST = 1e-4, 1e4  # where logarithmic axes end
 MARKED = "Filled marks: more than inference accounts for. Hollow: no longer told apart, or not tested."
 
 
@@ -36,16 +42,20 @@ def report_figure(report: MemoryReport, *, narrow: bool = False, title: bool = F
         title: whether the headline stands above.
     """
     with own_style():
-        figure, [(main, zoom)] = panels([near_zero_top(report)], narrow)
+        drawn = dynamics([report])
+        figure, [(main, zoom)], low = panels([near_zero_top(report)], narrow, len(drawn))
         draw_curves(main, report)
-        draw_lag_axis(main, zoom, int(report.lags[0]), int(report.lags[-1]), narrow)
+        above = [main] if zoom is None else [main, zoom]
+        draw_lag_axis([*above, *low], int(report.lags[0]), int(report.lags[-1]), narrow)
+        for panel, draw in zip(low, drawn, strict=True):
+            draw(panel, report, OWN, True)
         main.set_ylim(lowest([report]), 1.02)
         main.set_ylabel("retention")
         if zoom is not None:
             draw_near_zero(zoom, report)
-        above = textwrap.fill(words.headline(report), 46 if narrow else 90) if title else None
+        told = textwrap.fill(words.headline(report), 46 if narrow else 90) if title else None
         handles, labels = main.get_legend_handles_labels()
-        legend(figure, handles, labels, 1 if narrow else 2, above)
+        legend(figure, handles, labels, 1 if narrow else 2, told)
         return figure
 
 
@@ -64,7 +74,9 @@ def comparison_figure(
         found = [comparison_words.members(comparison, state) for state in shown]
         groups = [[report for _, seeds in rows for report in seeds] for rows in found]
         tops = [max((near_zero_top(r) or 0.0 for r in group), default=0.0) or None for group in groups]
-        figure, axes = panels(tops, narrow)
+        everyone = [report for group in groups for report in group]
+        drawn = dynamics(everyone)
+        figure, axes, low = panels(tops, narrow, len(drawn))
         order = list(comparison.reports)
         for state, rows, group, top, (main, zoom) in zip(shown, found, groups, tops, axes, strict=True):
             for name, seeds in rows:
@@ -72,14 +84,91 @@ def comparison_figure(
                 if zoom is not None:
                     draw_network(zoom, seeds, order.index(name), thin=False)
             first, last = min(int(r.lags[0]) for r in group), max(int(r.lags[-1]) for r in group)
-            draw_lag_axis(main, zoom, first, last, narrow)
+            last_pair = low if state == shown[-1] else []
+            draw_lag_axis([main, *([] if zoom is None else [zoom]), *last_pair], first, last, narrow)
             main.set_ylim(lowest(group), 1.02)
             main.set_ylabel(f"own retention\n({state} state)")
             if zoom is not None and top is not None:
                 zoom.set_ylim(near_zero_bottom(group, top), top)
                 zoom.set_ylabel("near zero")
+        for panel, draw in zip(low, drawn, strict=True):
+            for name, seeds in found[0]:
+                for report in seeds:
+                    draw(panel, report, look(order.index(name))[0], False)
         name_networks(figure, order, narrow)
         return figure
+
+
+def dynamics(reports: list[MemoryReport]) -> list[Callable[[Axes, MemoryReport, str, bool], None]]:
+    """What draws the curves besides what is kept, of which any of the reports has one."""
+    measures = {"forgotten": draw_forgotten, "learnable": draw_learnable, "used": draw_used}
+    return [draw for name, draw in measures.items() if any(getattr(r, name) is not None for r in reports)]
+
+
+def draw_forgotten(panel: Axes, report: MemoryReport, colour: str, alone: bool) -> None:
+    """Twins' distance by step, even in its logarithm; alone: with its quantiles and the twins by inputs."""
+    if (found := report.forgotten) is None:
+        return
+    logarithmic(panel, "forgotten:\ntwins' distance", float(found.q90.max()))
+    steps = found.lags.numpy()
+    if alone:
+        panel.fill_between(steps, *spread(found), color=colour, alpha=0.22, linewidth=0.5)
+        if (inputs := report.forgotten_inputs) is not None:
+            style: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "color": INFERENCE}
+            panel.plot(inputs.lags.numpy(), visible(inputs.median), **style)
+        panel.set_title(words.forgotten_note(report), fontsize=TEXT, loc="right")
+    panel.plot(steps, visible(found.median), color=colour, linewidth=1.6)
+
+
+def draw_learnable(panel: Axes, report: MemoryReport, colour: str, alone: bool) -> None:
+    """A gradient's length by how far it was pulled back, even in its logarithm."""
+    if (found := report.learnable) is None:
+        return
+    logarithmic(panel, "learnable:\ngradient's length", float(found.gain.max()))
+    if alone:
+        panel.fill_between(found.lags.numpy(), *spread(found), color=colour, alpha=0.22, linewidth=0.5)
+        panel.set_title(words.learnable_note(report), fontsize=TEXT, loc="right")
+    panel.plot(found.lags.numpy(), visible(found.gain), color=colour, linewidth=1.6)
+
+
+def draw_used(panel: Axes, report: MemoryReport, colour: str, alone: bool) -> None:
+    """Bits lost by ending the context so many steps back."""
+    if (found := report.used) is None:
+        return
+    panel.set_ylabel("used:\nbits lost", fontsize=9)
+    panel.axhline(0, color=INK, linewidth=0.8)
+    steps, values = (found.lengths - 1).numpy(), found.excess.numpy()
+    if alone:
+        half = 1.96 * found.excess_se.nan_to_num().numpy()
+        panel.fill_between(steps, values - half, values + half, color=colour, alpha=0.22, linewidth=0.5)
+        for curve, dash in ((found.loss_after_unrelated, ":"), (found.loss_shuffled, "--")):
+            if curve is not None:
+                beyond = (curve - found.loss[-1]).numpy()
+                panel.plot(steps, beyond, color=INFERENCE, linewidth=1.2, linestyle=dash)
+        panel.set_title(words.used_note(report), fontsize=TEXT, loc="right")
+    panel.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.6)
+
+
+def logarithmic(panel: Axes, name: str, highest: float = 1.0) -> None:
+    """An axis even in the logarithm, with a line where a hundredth is left."""
+    panel.set_yscale("log")
+    top = max(panel.get_ylim()[1] if panel.lines else 3.0, min(2 * highest, MOST))
+    panel.set_ylim(LEAST, top)
+    panel.set_yticks([level for level in (1e-4, 1e-2, 1, 100) if level <= top], minor=False)
+    panel.minorticks_off()
+    panel.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    panel.axhline(0.01, color=INK, linewidth=0.8, linestyle=DASHED)
+    panel.set_ylabel(name, fontsize=9)
+
+
+def spread(found: Forgetting | Learnable) -> tuple[Any, Any]:
+    """The 10 % and the 90 % quantile, for a logarithmic axis."""
+    return visible(found.q10), visible(found.q90)
+
+
+def visible(values: Tensor) -> Any:
+    """Values that a logarithmic axis can show: nothing below its end."""
+    return values.clamp(min=LEAST / 10).numpy()
 
 
 def report_svg(report: MemoryReport) -> tuple[str, str]:

@@ -26,6 +26,7 @@ def report_text(report: MemoryReport) -> str:
     parts = [
         fill(words.headline(report)),
         *map(fill, words.evidence(report)),
+        *map(fill, words.dynamics(report)),
         "",
         *lag_table(report),
         "",
@@ -55,7 +56,12 @@ def comparison_text(comparison: Comparison) -> str:
         parts += ["", f"What is kept in the {state} state", *columns(comparison_words.KEPT_HEAD, kept)]
         parts += ["", f"Own retention in the {state} state, by lag"]
         parts += columns(["", *map(str, lags)], [[short(name), *rest] for name, *rest in curves])
+    rows = comparison_words.dynamics_rows(comparison, shown[0])
+    if rows:
+        parts += ["", "What is forgotten, learnable and used"]
+        parts += columns(comparison_words.DYNAMICS_HEAD, [[short(name), *rest] for name, *rest in rows])
     parts += ["", fill(words.RETENTION), fill(comparison_words.EXPLAINED)]
+    parts += [fill(comparison_words.DYNAMICS_EXPLAINED)] if rows else []
     return "\n".join([*parts, *warning_lines(comparison_words.warnings(comparison)), "", fill(words.SOURCE)])
 
 

@@ -32,6 +32,9 @@ TABLE = torch.randn(V, I, generator=DRAW)
 NAN, INF = math.nan, math.inf
 SMALL = {"lags": 3, "washout": 10, "innovation_order": 2}
 
+WITH_TOKENS = {"inputs": TOKENS, "embedding": TABLE}
+WITH_HEAD = {**WITH_TOKENS, "head": nn.Linear(H, V)}
+
 Also = namedtuple("Also", "value named others")
 
 
@@ -355,6 +358,12 @@ FIT_OPTIONS = {
     "precision": {"none": None, "unknown": "float32", "not-built": "high", "stored": "medium"},
     "seed": {"none": None, "string": "0", "float": 0.0, "bool": True, "negative": -1, "huge": 2**63},
 }
+
+
+def raising(outputs):
+    raise IndexError("no such row")
+
+
 ASSESS_OPTIONS = {
     "fit": {
         "none": None,
@@ -374,12 +383,38 @@ ASSESS_OPTIONS = {
         "string": "kept",
         "empty": (),
         "unknown": ("kept", "lost"),
-        "not-built": ("kept", "forgotten"),
         "int": (1,),
+        "list-in-it": ("kept", ["used"]),
     },
-    "head": {"not-built": nn.Linear(H, V)},
-    "targets": {"not-built": TOKENS},
-    "trained_window": {"not-built": 35},
+    "head": {
+        "none-for-used": also(None, measures=("kept", "used")),
+        "tensor": torch.zeros(V, H),
+        "wrong-size": also(nn.Linear(H + 1, V), **WITH_TOKENS),
+        "no-tensor": also(lambda outputs: outputs.tolist(), **WITH_TOKENS),
+        "ints": also(lambda outputs: outputs.long(), **WITH_TOKENS),
+        "rank": also(lambda outputs: outputs.sum(dim=1), **WITH_TOKENS),
+        "rows": also(lambda outputs: torch.zeros(1, V), **WITH_TOKENS),
+        "few-logits": also(nn.Linear(H, 2), **WITH_TOKENS),
+        "nan": also(lambda outputs: torch.full((len(outputs), V), float("nan")), **WITH_TOKENS),
+        "raises": also(raising, **WITH_TOKENS),
+    },
+    "targets": {
+        "without-head": TOKENS,
+        "none-for-floats": also(None, head=nn.Linear(H, V)),
+        "list": also(TOKENS.tolist(), **WITH_HEAD),
+        "floats": also(TOKENS.float(), **WITH_HEAD),
+        "shape": also(TOKENS[:-1], **WITH_HEAD),
+        "negative": also(TOKENS - 3, **WITH_HEAD),
+        "none-at-all": also(torch.full_like(TOKENS, -100), **WITH_HEAD),
+        "meta": also(TOKENS.to("meta"), **WITH_HEAD),
+    },
+    "trained_window": {
+        "without-head": 35,
+        "zero": also(0, **WITH_HEAD),
+        "negative": also(-1, **WITH_HEAD),
+        "float": also(35.0, **WITH_HEAD),
+        "bool": also(True, **WITH_HEAD),
+    },
     "progress": {"none": None, "int": 1, "string": "yes"},
 }
 
@@ -1050,8 +1085,8 @@ COMPARE = {
     "layer": {"above": 1},
     "backend": {"unknown": "gpu"},
     "lengths": {"too-long": torch.full((B,), T + 1)},
-    "measures": {"not-built": ["learnable"]},
-    "targets": {"not-built": TOKENS},
+    "measures": {"unknown": ["learned"]},
+    "targets": {"without-head": TOKENS},
 }
 
 
@@ -1287,7 +1322,11 @@ COMMANDS = {
         "size": IDS + " --head encoder.weight",
         "in-a-comparison": "compare " + IDS.removeprefix("assess ") + " --head logits",
     },
-    "head": {"not-built": IDS + " --head decoder.weight"},
+    "--trained-window": {"string": GRU + " --trained-window all"},
+    "trained_window": {
+        "without-head": GRU + " --trained-window 35",
+        "zero": IDS + " --head decoder.weight --trained-window 0",
+    },
     "--out": {
         "ending": GRU + " --out memory.pdf",
         "no-folder": GRU + " --out no/memory.html",

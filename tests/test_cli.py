@@ -107,6 +107,15 @@ def test_assess_prints_what_the_library_measures(folder: Path, capsys: pytest.Ca
     assert json.loads(out) == {"output": json.loads(json.dumps(wanted.to_dict()))}
 
 
+def test_assess_with_a_head_tells_what_is_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "assess gru.pt --data ids.npy --lags 2 --head decoder.weight --trained-window 16 --json"
+    code, out, _ = run(folder, line, capsys)
+    report = rnnmem.MemoryReport.from_dict(json.loads(out)["output"])
+    assert code == 0
+    assert report.used is not None
+    assert report.settings["trained_window"] == 16
+
+
 def test_assess_of_an_lstm_measures_both_states_and_writes_them(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +216,7 @@ MISTAKES = {
     "spaces": ("compare gru.pt lstm.pt --data ids.npy --lags 2", "semantics: expected a table (V, d) common"),
     "same": ("compare gru.pt gru.pt --data ids.npy", "CHECKPOINT: expected files of different names"),
     "head": ("compare gru.pt --data ids.npy --lags 2 --head dec", "--head: expected the key of a weight"),
-    "used": ("assess gru.pt --data ids.npy --lags 2 --head decoder", "head: expected"),
+    "used": ("assess gru.pt --data ids.npy --lags 2 --trained-window 9", "--trained-window: expected None"),
     "demo-text": ("demo --text no.txt", "--text: expected a readable UTF-8 text, got no.txt"),
     "demo-short": ("demo --text tiny.txt", "--text: expected at least 20,000 words"),
     "demo-minutes": ("demo --minutes 0", "--minutes: expected a positive number, got 0.0"),

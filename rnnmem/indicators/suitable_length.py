@@ -90,8 +90,8 @@ def suitable_length_training(
         return SuitableLength(None, None, evidence, reason)
     if FACTOR * u > trained_window:
         reason = (
-            f"at least {trained_window}: the model uses {u} tokens, and twice that is more than the window "
-            "it was trained at"
+            f"the model uses {u} tokens, and twice that is more than the window of {trained_window} that it "
+            "was trained at"
         )
         return SuitableLength(trained_window, u, {**evidence, "at_least": 1.0}, reason)
     length = 1 << (FACTOR * u - 1).bit_length()

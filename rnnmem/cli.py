@@ -209,7 +209,7 @@ def as_typed(message: str, arguments: argparse.Namespace) -> str:
     """The message with the option that was typed where it names the library's argument."""
     name, colon, rest = message.partition(":")
     name = TYPED.get(name, name)
-    return f"--{name}{colon}{rest}" if colon and hasattr(arguments, name) else message
+    return f"--{name.replace('_', '-')}{colon}{rest}" if colon and hasattr(arguments, name) else message
 
 
 def main(argv: Sequence[str] | None = None) -> int:

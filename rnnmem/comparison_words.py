@@ -43,9 +43,9 @@ DYNAMICS_HEAD = (
 )
 DYNAMICS_EXPLAINED = (
     "Forgotten after: steps of the same inputs until two different pasts are the same state, to 1 %. "
-    "Forgetting rate: how fast what is left of a difference shrinks. A gradient reaches back as many steps as "
-    "1 % or more of it is left. Used span: how many of the last tokens a network's own prediction profits from, "
-    "to .01 bit. Train with: an advice that needs the window the networks were trained at "
+    "Forgetting rate: how fast what is left of a difference shrinks. A gradient reaches back as many steps "
+    "as 1 % or more of it is left. Used span: how many of the last tokens a network's own prediction profits "
+    "from, to .01 bit. Train with: an advice that needs the window the networks were trained at "
     "(trained_window)."
 )
 EXPLAINED = (

@@ -1322,8 +1322,8 @@ COMMANDS = {
         "size": IDS + " --head encoder.weight",
         "in-a-comparison": "compare " + IDS.removeprefix("assess ") + " --head logits",
     },
-    "--trained-window": {"string": GRU + " --trained-window all"},
-    "trained_window": {
+    "--trained-window": {
+        "string": GRU + " --trained-window all",
         "without-head": GRU + " --trained-window 35",
         "zero": IDS + " --head decoder.weight --trained-window 0",
     },

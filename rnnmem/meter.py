@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from rnnmem.report import MemoryReport
 from rnnmem.semantics import check_tensor, check_values, read_embedding
 from rnnmem.session import Session, measuring, open_session
 from rnnmem.summary import summarise
+from rnnmem.sync import added_up, check_alike, check_group, digest
 from rnnmem.tally import Tally
 from rnnmem.tree import leaves
 
@@ -251,6 +253,32 @@ class MemoryMeter:
             names = {*other.ran.split(JOINED), *(() if fresh else self.ran.split(JOINED))}
             self.ran = JOINED.join(sorted(names))
         return self
+
+    def sync(self, group: Any = None) -> MemoryMeter:
+        """A meter with the sums of all processes of torch.distributed; each measures streams of its own.
+
+        Every process of the group has to call it. This meter's own sums stay, so that it can go on.
+
+        Args:
+            group: of processes, or None for all.
+
+        Returns:
+            A new meter, the same on every process; it has no streams under way.
+
+        Raises:
+            RnnMemError: torch.distributed is not initialised, or meters of other models or maps.
+
+        Example: see docs/scale.md.
+        """
+        rank, ranks = check_group(group)
+        described = {"maps": digest(self.maps), **self.network.describe()}
+        here = set() if self.measurement.tally is None else set(self.ran.split(JOINED))
+        ran = check_alike(group, ranks, described, here)
+        total = copy.copy(self)
+        total.ran = JOINED.join(sorted(ran)) or self.ran
+        total.measurement = Measurement(self.maps)
+        total.measurement.tally = added_up(self.maps, self.measurement.tally, group, rank, ranks)
+        return total
 
     def state_dict(self) -> dict[str, Any]:
         """All of the meter but the model and the maps, to be saved and taken up again.

@@ -23,7 +23,9 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 import rnnmem
+from rnnmem.context import NONE as NO_TARGET
 from rnnmem.errors import expected
+from rnnmem.indicator_words import indicator_rows
 from rnnmem.text import Vocabulary, describe, embedded_english, semantic_vectors, streams, tokenize
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ WINDOW = 35  # words through which the gradient is followed back
 LEARNING_RATE = 6e-3
 WARM_UP = 50  # steps until the learning rate is reached
 VALIDATION = 0.1  # share of each stream that is never trained on
+LAST_FIFTH, SETTLED = 0.8, 0.01  # bits that the loss may still fall by in the last fifth of the training
 LSTM_UNITS = 128  # the others get as many parameters as this LSTM
 TRAINING_SHARE = 0.6  # of the minutes; the rest is for measuring
 LEAST_WORDS = 20_000  # below this the recall maps are all noise
@@ -87,10 +90,17 @@ class NextWord(nn.Module):
 
 @dataclass(frozen=True)
 class Training:
-    """How training went: optimiser steps, and by network the perplexity on words never trained on."""
+    """How training went.
+
+    Attributes:
+        steps: of the optimiser.
+        perplexity: by network, on words never trained on.
+        settled: whether no network's loss there fell by .01 bit or more in the last fifth of the time.
+    """
 
     steps: int
     perplexity: dict[str, float]
+    settled: bool
 
 
 def read_corpus(text: str | os.PathLike[str] | None = None) -> Corpus:
@@ -153,11 +163,12 @@ def train(models: Mapping[str, NextWord], tokens: Tensor, seconds: float) -> Tra
         tokens: int64 [T, STREAMS]; the last tenth of each stream is kept for validation.
         seconds: how long; the learning rate falls to zero over that time.
     """
-    split = len(tokens) - max(2, int(VALIDATION * len(tokens)))
+    split = len(tokens) - kept_aside(tokens)
     training, validation = tokens[:split], tokens[split:]
     optimisers = {name: torch.optim.Adam(model.parameters()) for name, model in models.items()}
     states: dict[str, Any] = dict.fromkeys(models)
     start, steps, place, next_look = time.monotonic(), 0, 0, 0.0
+    before: dict[str, float] = {}
     with tqdm(total=round(seconds), desc="training", unit="s", disable=None) as bar:
         while (share := (time.monotonic() - start) / seconds) < 1:
             if place + 1 >= len(training):
@@ -168,11 +179,20 @@ def train(models: Mapping[str, NextWord], tokens: Tensor, seconds: float) -> Tra
                 states[name] = train_step(model, optimisers[name], words, states[name], rate)
             steps, place = steps + 1, place + len(words) - 1
             bar.update(min(round(time.monotonic() - start), bar.total) - bar.n)
+            if share >= LAST_FIFTH and not before:
+                before = {name: perplexity(model, validation) for name, model in models.items()}
             if share >= next_look and not bar.disable:
                 next_look += 0.1
                 looks = [f"{name} {perplexity(model, validation):.0f}" for name, model in models.items()]
                 bar.set_postfix_str(f"perplexity {', '.join(looks)}")
-    return Training(steps, {name: perplexity(model, validation) for name, model in models.items()})
+    after = {name: perplexity(model, validation) for name, model in models.items()}
+    settled = bool(before) and all(math.log2(before[name] / after[name]) < SETTLED for name in models)
+    return Training(steps, after, settled)
+
+
+def kept_aside(tokens: Tensor) -> int:
+    """Steps at the end of each stream that are never trained on."""
+    return max(2, int(VALIDATION * len(tokens)))
 
 
 def train_step(
@@ -204,19 +224,39 @@ def perplexity(model: NextWord, tokens: Tensor) -> float:
 
 
 def measure(
-    models: Mapping[str, NextWord], corpus: Corpus, *, trained: bool, share: float = 1.0
+    models: Mapping[str, NextWord],
+    corpus: Corpus,
+    *,
+    trained: bool,
+    share: float = 1.0,
+    trained_window: int | None = None,
 ) -> Comparison:
-    """Measures what each network keeps of a share of the text, against the same meanings for all."""
+    """Measures what each network keeps, forgets, learns from and uses of a share of the text.
+
+    All against the same meanings; what it uses, on the words that were kept aside in training.
+
+    Args:
+        models: by name.
+        corpus: what they read.
+        trained: whether they are.
+        share: of each stream, counted from its end.
+        trained_window: words through which the gradient was followed back, if training has settled.
+    """
     steps = max(LEAST_STEPS, int(share * len(corpus.tokens)))
+    read = corpus.tokens[-steps:]
+    following = torch.full_like(read, NO_TARGET)
+    following[-kept_aside(corpus.tokens) : -1] = read[1:][-kept_aside(corpus.tokens) + 1 :]
     return rnnmem.compare(
         {name: model.recurrent for name, model in models.items()},
-        corpus.tokens[:steps],
+        read,
         embedding={name: model.embedding for name, model in models.items()},
         head={name: model.head for name, model in models.items()},
         trained=trained,
         match="parameters",
         semantics=corpus.semantics,
         lags=LAGS,
+        targets=following,
+        trained_window=trained_window,
         progress=sys.stderr.isatty(),
     )
 
@@ -247,6 +287,27 @@ def words_back(report: MemoryReport) -> str:
     return f"{more}{report.memory_horizon} words"
 
 
+def dynamics_table(comparison: Comparison) -> str:
+    """Says what each network forgets, can learn and uses, and what to train it with."""
+    lines = [
+        f"{'':<11}{'two pasts are':>14}{'a gradient':>14}{'its guess profits':>20}{'train it on':>16}",
+        f"{'network':<11}{'the same after':>14}{'reaches back':>14}{'from the last':>20}{'windows of':>16}",
+    ]
+    for name, by_state in comparison.reports.items():
+        shown = {row.name: row.raw for row in indicator_rows(by_state["output"][0])}
+        pasts, reach, span, window = (shown.get(key, "-") for key in DYNAMICS)
+        lines.append(f"{name:<11}{pasts:>14}{reach:>14}{span:>20}{window:>16}")
+    advice = next(iter(comparison.reports.values()))["output"][0].suitable_length("training")
+    if advice.length is None:
+        lines.append(NO_ADVICE)
+    return "\n".join(lines)
+
+
+DYNAMICS = ("convergence length", "reach", "used span", "training length")
+NO_ADVICE = (
+    "(in words; no advice on windows: it needs networks that are trained until they get no better, and these "
+    "still did)"
+)
 EXPLANATION = """\
 How to read this
 - next word out of: for the next word the network hesitates, in effect, between so many (its perplexity, on
@@ -255,6 +316,9 @@ How to read this
   point of an earlier word can a linear map still read off the network's state; 100% is all of it. Only what
   the newer words do not give away counts.
 - remembers: so many words back the state holds more than the network infers from the newer words alone.
+- two pasts are the same after: so many words after which it makes no difference what was read before them.
+- a gradient reaches back: so many words back 1% or more is left of what training would correct there.
+- its guess profits from the last: with more words than these its guess of the next one gets no better.
 - Keeping more is not being better: how much a network should keep depends on its task.
 - One network of each kind (one seed): not ranked, since another start would change the numbers a little.
 """
@@ -289,7 +353,8 @@ def demo(
     say(f"each network was trained for {training.steps:,} steps ({WINDOW} words of {STREAMS} streams each)")
     share = min(1.0, minutes / WHOLE_TEXT_MINUTES)
     say(f"measuring what each keeps of {share:.0%} of the text, trained and as initialised")
-    trained = measure(models, corpus, trained=True, share=share)
+    window = WINDOW if training.settled else None
+    trained = measure(models, corpus, trained=True, share=share, trained_window=window)
     untrained = measure(initial, corpus, trained=False, share=share)
     guesses = ", ".join(f"{name} {value:.0f}" for name, value in training.perplexity.items())
     about = (
@@ -302,6 +367,7 @@ def demo(
     )
     tables = [
         table(trained, "TRAINED (one seed: not ranked)", training.perplexity),
+        dynamics_table(trained),
         table(untrained, "UNTRAINED, as initialised (one seed: not ranked)"),
     ]
     result = {

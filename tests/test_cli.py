@@ -309,6 +309,7 @@ def test_demo_from_a_text_to_a_page(
     assert "TRAINED (one seed: not ranked)" in out
     assert "UNTRAINED, as initialised" in out
     assert "How to read this" in out
+    assert "two pasts are" in out
 
 
 def test_equal_sizes_are_equal_to_one_percent() -> None:

@@ -77,7 +77,6 @@ def measure_encoder(text: str) -> dict[str, Any]:
             lengths=lengths,
             split="streams",
             lags=LETTER_LAGS,
-            measures=("kept",),
             progress=sys.stderr.isatty(),
         )
         save(report, name)

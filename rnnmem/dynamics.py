@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rnnmem.context import ContextUse, Task
+from rnnmem.context import ContextUse, Task, Used
 from rnnmem.fit import FitOptions
 from rnnmem.forgetting import Twins
 from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
@@ -45,9 +45,10 @@ def measure_dynamics(
         fields["used"] = ContextUse(pieces, task, options.lags + 1, washout).measure()
     warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
     fields = {name: None if failed(value) else value for name, value in fields.items()}
-    return fields, warnings + exploding(fields.get("learnable"))
+    return fields, warnings + exploding(fields.get("learnable")) + cold_start(fields.get("used"))
 
 
+COLD = 0.05  # bits
 NAMES = {
     "forgotten": "forgetting of states",
     "forgotten_inputs": "forgetting of inputs",
@@ -67,6 +68,20 @@ def exploding(learnable: Learnable | None) -> list[str]:
     if at is None:
         return []
     return [f"exploding gradients: {at} steps back the median gradient is over {1 / REACH:.0f} times as long"]
+
+
+def cold_start(used: Used | None) -> list[str]:
+    """Says where the used span is about starting from nothing as well."""
+    if used is None or used.loss_after_unrelated is None:
+        return []
+    cost = float(used.loss[-1] - used.loss_after_unrelated[-1])
+    if cost <= COLD:
+        return []
+    length = int(used.lengths[-1])
+    return [
+        f"context used: given {length} tokens, the model is still {cost:.2f} bit worse from its initial state "
+        "than after an unrelated past: the used span counts what a start from nothing costs, too"
+    ]
 
 
 def make_pieces(session: Session, seed: int) -> Pieces:

@@ -9,12 +9,15 @@ from typing import Any
 from real_page import number, table, with_error
 
 from rnnmem import Comparison, MemoryReport
+from rnnmem.indicator_words import indicator_rows
 
 ENCODER = ("pronunciations", "encoder-data", "encoder-summary", "encoder-lags", "encoder-first-letter")
 SHAKESPEARE = (
     "shakespeare-data",
     "shakespeare-trained",
     "shakespeare-trained-lags",
+    "shakespeare-dynamics",
+    "shakespeare-context",
     "shakespeare-untrained",
     "shakespeare-untrained-lags",
 )
@@ -64,10 +67,53 @@ def shakespeare_blocks(folder: Path, facts: dict[str, Any]) -> dict[str, str]:
         shakespeare_data(facts),
         units(trained, facts),
         curves(trained),
+        dynamics({"": trained, "untrained ": untrained}),
+        context(trained),
         units(untrained, facts),
         curves(untrained),
     )
     return dict(zip(SHAKESPEARE, parts, strict=True))
+
+
+def dynamics(found: dict[str, Comparison]) -> str:
+    """Sets side by side what the networks forget, can learn and use."""
+    head = (
+        "network",
+        "two pasts are the same after, words",
+        "a gradient reaches back, words",
+        "used span, words",
+    )
+    rows = []
+    for kind, comparison in found.items():
+        for name, states in comparison.reports.items():
+            shown = {row.name: row.raw for row in indicator_rows(states["output"][0])}
+            values = (shown[key] for key in ("convergence length", "reach", "used span"))
+            rows.append(
+                (kind + name, *(v.replace("at least", "≥").replace("more than", ">") for v in values))
+            )
+    return table(head, rows)
+
+
+CONTEXTS = (1, 2, 4, 8, 16, 33)
+
+
+def context(found: Comparison) -> str:
+    """Tells the loss in bits of each network by how many words it was given, and after which past."""
+    rows = []
+    for name, states in found.reports.items():
+        used = states["output"][0].used
+        if used is None:
+            continue
+        places = [used.lengths.tolist().index(n) for n in CONTEXTS]
+        starts = {
+            "from its initial state": used.loss,
+            "after an unrelated past": used.loss_after_unrelated,
+            "after the older words, shuffled": used.loss_shuffled,
+        }
+        for start, losses in starts.items():
+            if losses is not None:
+                rows.append((f"{name}, {start}", *(number(float(losses[k]), 2) for k in places)))
+    return table(("bits a word, given the last ... words", *map(str, CONTEXTS)), rows)
 
 
 def encoder_data(facts: dict[str, Any], report: MemoryReport) -> str:

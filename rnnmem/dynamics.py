@@ -79,8 +79,8 @@ def cold_start(used: Used | None) -> list[str]:
         return []
     length = int(used.lengths[-1])
     return [
-        f"context used: given {length} tokens, the model is still {cost:.2f} bit worse from its initial state "
-        "than after an unrelated past: the used span counts what a start from nothing costs, too"
+        f"context used: given {length} tokens, the model is still {cost:.2f} bit worse from its initial "
+        "state than after an unrelated past: the used span counts what a start from nothing costs, too"
     ]
 
 

@@ -61,10 +61,10 @@ def held_noise(weight: Tensor) -> Tensor:
     """Σ_i W^i (W^i)ᵀ [H, H], by doubling how many terms are summed."""
     total, power = torch.eye(len(weight), dtype=torch.float64, device=weight.device), weight
     for _ in range(DOUBLINGS):
-        if not bool(power.isfinite().all()):
-            break
         more = power @ total @ power.T
         total, power = total + more, power @ power
+        if not bool(total.isfinite().all()):
+            break
         if float(more.abs().max()) <= 1e-17 * float(total.abs().max()):
             return total
     raise expected("W", "a spectral radius below 1, or the noise never settles", "one of 1 or more")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnmem.assess import assess
+from rnnmem.assess import assess, naming
 from rnnmem.errors import expected
 from rnnmem.measures.arguments import read_positive
 from rnnmem.measures.drive import driven, states, uniform_input
@@ -72,16 +72,19 @@ def memory_capacity(
     heldout = read_choice("recipe", recipe, ("heldout", "common")) == "heldout"
     skipped, penalty, start = read_count("washout", washout), read_ridge(ridge), read_seed(seed)
     with_curve = read_flag("return_curve", return_curve)
+    told = "inputs"
     if inputs is None:
+        told = "inputs" if steps is None else "steps"
         count = read_positive("steps", steps) if steps is not None else None
         if count is None:
             units = read_network(model).feature_size(False) or 0
             count = skipped + max(10_000, 40 * units, 160 * delays) if heldout else 10 * delays
         inputs = uniform_input(model, count, HELDOUT_WIDTH if heldout else COMMON_WIDTH, start)
-    if heldout:
-        curve, last = heldout_curve(model, inputs, delays, skipped, penalty)
-    else:
-        curve, last = common_curve(model, inputs, delays, penalty), delays
+    with naming("inputs", told):
+        if heldout:
+            curve, last = heldout_curve(model, inputs, delays, skipped, penalty)
+        else:
+            curve, last = common_curve(model, inputs, delays, penalty), delays
     capacity = float(curve[:last].sum())
     return (capacity, curve) if with_curve else capacity
 
@@ -89,7 +92,13 @@ def memory_capacity(
 def heldout_curve(model: Any, inputs: Tensor, delays: int, washout: int, ridge: float) -> tuple[Tensor, int]:
     """Retention [delays], and how many of the delays count: up to the last significant one."""
     report = assess(
-        model, inputs, lags=range(1, delays + 1), washout=washout, ridge=ridge, innovation_order=0
+        model,
+        inputs,
+        lags=range(1, delays + 1),
+        washout=washout,
+        ridge=ridge,
+        innovation_order=0,
+        measures=("kept",),
     )
     measured = report.raw.measured
     if not report.raw.judged:  # too few blocks for significance: every delay counts

@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from rnnmem.context import read_task
 from rnnmem.dynamics import measure_dynamics
 from rnnmem.errors import RnnMemError, expected
+from rnnmem.features import FeatureRunner
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.inference import InferenceControl, Part, sampled_lags
 from rnnmem.measurement import Measurement
 from rnnmem.network import fingerprint, read_layer
 from rnnmem.options import (
     parts,
+    read_choice,
     read_fit_options,
     read_flag,
     read_full,
     read_measures,
     read_precision,
-    read_readout,
     read_share,
 )
 from rnnmem.recall import RecallMaps
@@ -84,7 +85,8 @@ def assess(
         ridge: added to the diagonal of the units' correlation matrix.
         innovation_order: how many newer tokens own retention predicts from; 0 skips it and the controls.
         lengths: steps of each stream that are real (B,), int64.
-        readout: "linear".
+        readout: "linear", or "features": from the state and 256 fixed random tanh features of it, for what
+            an affine map cannot find; the linear curves stand beside, in `controls`.
         measures: what is measured besides what is kept, on which every report is built: "forgotten", how fast
             two different pasts become the same state, and "learnable", how far back a gradient reaches.
         head: what makes logits (N, V) of the last layer's outputs (N, H); turns on "used", how much context
@@ -116,7 +118,7 @@ def assess(
     """
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     share, full = read_share("fit", fit), read_full(state)
-    read_readout(readout)
+    read_choice("readout", readout, ("linear", "features"))
     wanted = read_measures(measures, head, targets, trained_window)
     read_precision(precision)
     show = read_flag("progress", progress)
@@ -137,7 +139,7 @@ def assess(
         task = read_task(session, head, targets) if "used" in wanted else None
         first = parts(split, share, session.data.steps, session.data.batch)
         settings = describe_settings(options, layer, state, share)
-        report = Assessment(session, options, first, settings).run(show)
+        report = Assessment(session, options, first, settings).run(readout, show)
         fields, warnings = measure_dynamics(session, options, wanted, task)
         settings = {**report.settings, "trained_window": trained_window}
         return replace(report, **fields, settings=settings, warnings=[*report.warnings, *warnings])
@@ -257,13 +259,12 @@ def fit_session(
     session: Session, runner: Runner, options: FitOptions, settings: dict[str, Any], progress: Any = None
 ) -> Fitted:
     """Fits maps to all data of a session."""
-    features = session.network.feature_size(session.full)
     settings = {**settings, "weights": fingerprint(session.network, session.space.embedding)}
     return fit_maps(
         runner,
         session.space,
         session.data,
-        features,
+        session.network.feature_size(session.full),
         session.flops,
         options,
         settings,
@@ -288,17 +289,18 @@ class Assessment:
             self.fit_part = Part(range(data.batch), start, first)
             self.measured_part = Part(range(data.batch), max(first, start), data.steps)
 
-    def run(self, show: bool) -> MemoryReport:
+    def run(self, readout: str, show: bool) -> MemoryReport:
         """Measures everything, with a progress bar if it is to be shown."""
-        session = self.session
-        runner = session.runner()
-        fitting = replace(session, data=self.fitting)
-        with progress_bar(show, session.data.steps * session.data.batch) as advance:
-            fitted = fit_session(fitting, runner, self.options, self.settings, advance)
-            measurement = self.measure(runner, fitted, session.flops, advance)
-        report = self.summary(measurement)
+        runner, beside = self.session.runner(), {}
+        fitted, report = self.kept(runner, show, readout == "features")
+        if readout == "features":
+            beside = linear_curves(report)
+            runner = FeatureRunner(runner, fitted.features, self.options.seed)
+            fitted, report = self.kept(runner, show)
+            report = replace(report, utilisation=None)  # random features are no directions of the state
+        report = replace(report, settings={**report.settings, "readout": readout})
         if not fitted.maps.has_own:
-            return report
+            return replace(report, controls={**report.controls, **beside})
         window = self.window(fitted.maps)
         sampled = [int(self.options.lags[k]) for k in sampled_lags(self.options.lags, report.own_horizon)]
         controls = {
@@ -308,7 +310,17 @@ class Assessment:
         }
         settings = {**report.settings, "window": window, "inference_lags": sampled}
         warnings = [*report.warnings, *control_warnings(self.options.lags, sampled, controls["inference"])]
+        controls = {**report.controls, **controls, **beside}
         return replace(report, controls=controls, settings=settings, warnings=warnings)
+
+    def kept(self, runner: Runner, show: bool, curves_only: bool = False) -> tuple[Fitted, MemoryReport]:
+        """What a runner's features keep: maps fitted to one part, measured on the other."""
+        session, flops = self.session, self.session.flops
+        fitting = replace(session, data=self.fitting)
+        with progress_bar(show, session.data.steps * session.data.batch) as advance:
+            fitted = fit_session(fitting, runner, self.options, self.settings, advance)
+            measurement = self.measure(runner, fitted, flops, advance, curves_only)
+        return fitted, self.summary(measurement)
 
     def window(self, maps: RecallMaps) -> int:
         """Tokens of the window control: p after lowering, and one more where only the lags cut p short."""
@@ -359,6 +371,16 @@ class Assessment:
         options = replace(self.options, innovation_order=0)
         fitted = fit_maps(runner, self.session.space, self.fitting, size, size, options, self.settings)
         return self.summary(self.measure(runner, fitted, size, curves_only=True)).retention
+
+
+def linear_curves(report: MemoryReport) -> dict[str, Tensor | None]:
+    """The curves of a linear reading, as they stand beside those of another."""
+    return {
+        "linear": report.retention,
+        "linear_se": report.retention_se,
+        "linear_own": report.own_retention,
+        "linear_own_se": report.own_retention_se,
+    }
 
 
 def control_warnings(lags: Tensor, sampled: list[int], inference: Tensor | None) -> list[str]:

@@ -190,6 +190,12 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
         default="time",
         help="the first steps fit, or the first streams",
     )
+    measuring.add_argument(
+        "--readout",
+        choices=("linear", "features"),
+        default="linear",
+        help="recall by a linear map, or from random features of the state too (default: linear)",
+    )
     measuring.add_argument("--out", metavar="FILE", help="also write the report: .html, .json, .png or .csv")
     add_json(parser)
 

@@ -171,7 +171,7 @@ def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Che
     """Returns the options that go to `assess` and `compare` as they are."""
     options = {
         name: getattr(arguments, name)
-        for name in ("lags", "layer", "fit", "split", "washout", "trained_window")
+        for name in ("lags", "layer", "fit", "split", "washout", "trained_window", "readout")
     }
     if arguments.semantics is not None:
         table = find_array("--semantics", arguments.semantics, data.path, checkpoint.tensors)

@@ -28,6 +28,7 @@ from rnnmem.hull import NullMoments, directions
 from rnnmem.innovations import InnovationMoments, Innovations, allowed_order
 from rnnmem.moments import Moments, Rows, solve_maps
 from rnnmem.recall import CurveFit, RecallMaps
+from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner, stream_join
 from rnnmem.sample import FitSample, Segment
 from rnnmem.semantics import SemanticSpace
@@ -52,11 +53,12 @@ class FitOptions:
 
 @dataclass
 class Fitted:
-    """The maps, and where the streams stand after the fit part."""
+    """The maps, where the streams stand after the fit part, and what the features were like in it."""
 
     maps: RecallMaps
     state: Any
     carry: Carry
+    features: RidgeSystem
 
 
 def walk(
@@ -153,7 +155,8 @@ def fit_maps(
     assert sample is not None
     segments = sample.segments()
     maps = finish(moments, null, segments, innovations, frequency, options, settings, notes, space)
-    return Fitted(maps, stream_join(runner, states), join_carries(carries))
+    system = moments.systems(options.ridge)[0]
+    return Fitted(maps, stream_join(runner, states), join_carries(carries), system)
 
 
 def too_few(data: Streams, rows: Rows, by_stream: bool, washout: int) -> Exception:

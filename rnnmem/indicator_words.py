@@ -152,6 +152,8 @@ def indicator_rows(report: MemoryReport) -> list[Row]:
     where = f"at lag {int(report.lags[at])}"
     limit = "" if entropy(report) is None else f"; a token has {number(entropy(report), 2)} bits of entropy"
     unused = "defined only where every lag is sampled and the innovation order reaches the last"
+    if report.settings.get("readout") == "features":
+        unused = "not defined for a reading from random features"
     return [
         row("memory horizon", memory_horizon_text(report), "", tests),
         row("capacity", capacity_text(report, own=True), capacity_text(report), capacity_note(report)),

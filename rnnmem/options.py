@@ -93,11 +93,6 @@ def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -
     return wanted if head is None else (*wanted, "used")
 
 
-def read_readout(readout: Any) -> None:
-    if not isinstance(readout, str) or readout != "linear":
-        raise expected("readout", "'linear' (recall from features is not built yet)", repr(readout))
-
-
 def read_precision(precision: Any) -> str:
     """The precision of the recurrence; this version computes in the model's own."""
     read_choice("precision", precision, ("highest", "high", "medium"))

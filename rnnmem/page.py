@@ -78,7 +78,7 @@ def answer(report: MemoryReport) -> str:
     sentences = [*words.evidence(report), *words.dynamics(report)]
     told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     names = ["retention", "own retention"]
-    names += [n for n in ("inference", "memoryless", "window") if report.controls[n] is not None]
+    names += [n for n in ("linear", "inference", "memoryless", "window") if report.controls[n] is not None]
     keys = "".join(f"<li><b>{KEYS[n]}</b>: {escape(words.control_text(n, report))}</li>" for n in names)
     headline = escape(words.headline(report))
     drawn = figures(plot.report_svg(report), f"Retention by lag. {headline}")
@@ -97,6 +97,7 @@ def answer(report: MemoryReport) -> str:
 KEYS = {
     "retention": "Retention",
     "own retention": "Own retention",
+    "linear": "Own retention, linear reading",
     "inference": "Control: inference",
     "memoryless": "Control: the current token alone",
     "window": "Control: the last tokens",
@@ -165,7 +166,8 @@ def lag_section(report: MemoryReport) -> str:
     """Every lag with every curve."""
     beyond = words.beyond_inference(report)
     window = words.window_text(report).removeprefix("the ")
-    head = ["lag", "retention", "own retention", "inference control", "current token alone", window]
+    linear = ["own, linear reading"] if report.controls["linear_own"] is not None else []
+    head = ["lag", "retention", "own retention", *linear, "inference control", "current token alone", window]
     head += ["bits", "own bits", "hull coverage", "distance"]
     rows = []
     for k, lag in enumerate(report.lags.tolist()):
@@ -175,6 +177,7 @@ def lag_section(report: MemoryReport) -> str:
                 str(lag),
                 with_error(float(report.retention[k]), float(report.retention_se[k]), 4),
                 f'<td class="beyond">{own}</td>' if beyond[k] else own,
+                *[number(control(report, "linear_own", k), 4)][: len(linear)],
                 with_error(control(report, "inference", k), control(report, "inference_se", k), 4),
                 number(control(report, "memoryless", k)),
                 number(control(report, "window", k)),

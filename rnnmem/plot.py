@@ -195,6 +195,7 @@ def draw_curves(panel: Axes, report: MemoryReport) -> None:
         style: dict[str, Any] = {"marker": marker, "markersize": 2.2 + width, "linewidth": width}
         panel.plot(lags, report.curve(own).retention.numpy(), color=colour, label=label, **style)
     for key, colour, dash, label in (
+        ("linear_own", OWN, "-.", "own retention, linear reading"),
         ("memoryless", MEMORYLESS, ":", "control: the current token alone"),
         ("window", WINDOW, "--", f"control: {words.window_text(report)}"),
     ):

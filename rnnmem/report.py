@@ -32,7 +32,8 @@ from rnnmem.report_data import check_report, plain, read_parts, tensor
 
 FORMAT = "rnnmem memory report 1"
 DYNAMICS = {"forgotten": Forgetting, "forgotten_inputs": Forgetting, "learnable": Learnable, "used": Used}
-CONTROLS = ("memoryless", "window", "inference", "inference_se")
+LINEAR = ("linear", "linear_se", "linear_own", "linear_own_se")
+CONTROLS = ("memoryless", "window", "inference", "inference_se", *LINEAR)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class MemoryReport:
         bits: Gaussian bits kept a token.
         own_bits: bits kept of the innovations.
         hull_coverage: how far recalled points reach, as a share of the expressed points' reach.
-        controls: "memoryless", "window", "inference" and "inference_se": [K] each, or None when skipped.
+        controls: "memoryless", "window", "inference" and "inference_se": [K] each, or None when skipped;
+            where recall is from features, "linear", "linear_se", "linear_own" and "linear_own_se" too.
         by_position: columns first_step, end_step, lag, distance, retention, rows; or None.
         by_token_class: columns band, lag, distance, retention, rows; or None.
         own_capacity_ceiling: what own capacity could be at most, in tokens.
@@ -356,7 +358,8 @@ class MemoryReport:
                 values[name] = Curve(lags=values["lags"], **parts)
             for name in ("bits", "own_bits", "hull_coverage"):
                 values[name] = tensor(values[name])
-            curves = {key: values["controls"][key] for key in CONTROLS}
+            given = values["controls"]
+            curves = {key: given.get(key) if key in LINEAR else given[key] for key in CONTROLS}
             values["controls"] = {k: None if part is None else tensor(part) for k, part in curves.items()}
             for name, kind in DYNAMICS.items():
                 values[name] = read_parts(kind, values[name])

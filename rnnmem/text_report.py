@@ -114,13 +114,19 @@ LAG_HEAD = (
     "{window}",
     "bits",
 )
-LAG_NAMES = {"inference": "inference control", "memoryless": "current token alone", "window": "last tokens"}
+LAG_NAMES = {
+    "linear": "own, linear reading",
+    "inference": "inference control",
+    "memoryless": "current token alone",
+    "window": "last tokens",
+}
 
 
 def lag_table(report: MemoryReport) -> list[str]:
     """Lag by lag: the two curves, the controls, bits; the grid thinned where it is long."""
     lags, beyond = report.lags.tolist(), words.beyond_inference(report)
     indices = words.shown_lags(lags, MOST_LAGS)
+    linear = [LAG_NAMES["linear"]] if report.controls["linear_own"] is not None else []
     rows = []
     for k in indices:
         own = with_error(float(report.own_retention[k]), float(report.own_retention_se[k]), 4)
@@ -129,6 +135,7 @@ def lag_table(report: MemoryReport) -> list[str]:
                 f"{lags[k]:,}",
                 with_error(float(report.retention[k]), float(report.retention_se[k]), 4),
                 own + ("*" if beyond[k] else " "),
+                *[number(control(report, "linear_own", k), 4)][: len(linear)],
                 with_error(control(report, "inference", k), control(report, "inference_se", k), 4),
                 number(control(report, "memoryless", k)),
                 number(control(report, "window", k)),
@@ -146,6 +153,7 @@ def lag_table(report: MemoryReport) -> list[str]:
     if len(indices) < len(lags):
         notes.append(bullet(f"{len(indices)} of {len(lags)} lags are shown; report.save writes all of them"))
     head = [title.format(window=words.window_text(report).removeprefix("the ")) for title in LAG_HEAD]
+    head[3:3] = linear
     return [*columns(head, rows), *notes]
 
 

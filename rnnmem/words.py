@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from rnnmem.features import COUNT
 from rnnmem.indicators.memory_horizon import excess_over_inference
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ CONTROLS = {
     "inference": "own retention of the same network after the newer tokens only: no memory, all inference",
     "memoryless": "retention of a state that is just the current token",
     "window": "retention of a state that is just {window}",
+    "linear": "own retention when the same state is read by an affine map alone; what the curve above it has "
+    "more, the state holds in a folded form",
 }
 
 
@@ -96,7 +99,12 @@ def noun(report: MemoryReport) -> tuple[str, str]:
 
 def retention_sentence(report: MemoryReport) -> str:
     """What retention is, and what counts as a token here."""
-    return RETENTION if noun(report)[1] == "token" else f"{RETENTION} A token is one step of the input here."
+    told = [RETENTION]
+    if report.settings.get("readout") == "features":
+        told.append(f"The reading is of the state and {COUNT} random features of it.")
+    if noun(report)[1] != "token":
+        told.append("A token is one step of the input here.")
+    return " ".join(told)
 
 
 def control_text(name: str, report: MemoryReport) -> str:
@@ -204,7 +212,26 @@ def evidence(report: MemoryReport) -> list[str]:
             f"Added up over lags 0 to {report.own.last_measured}, it keeps {least}{number(kept, 2)} {what}s' "
             f"worth that the newer {what}s do not predict (own capacity)."
         )
-    return lines
+    return [*lines, folded(report)] if report.controls["linear_own"] is not None else lines
+
+
+def folded(report: MemoryReport) -> str:
+    """What a reading from random features finds beyond a linear one, where it finds most more."""
+    linear, error = report.controls["linear_own"], report.controls["linear_own_se"]
+    if linear is None or error is None:
+        return ""
+    more = (report.own_retention - linear).nan_to_num(-math.inf)
+    chance = 2 * (error.square() + report.own_retention_se.square()).sqrt().nan_to_num(0.0)
+    k = int((more - chance).argmax())
+    if more[k] <= chance[k]:
+        return "A linear reading of the state finds as much: nothing measurable is held in a folded form."
+    ago = "now" if int(report.lags[k]) == 0 else f"{plural(int(report.lags[k]), 'step')} back"
+    found = f"{number(float(linear[k]))} of the {noun(report)[1]} {ago}"
+    return (
+        f"A linear reading of the state finds less: {found}, against "
+        f"{number(float(report.own_retention[k]))} with random features of it (own retention). What lies "
+        "between is there, in a folded form that a linear head could not use."
+    )
 
 
 def dynamics(report: MemoryReport) -> list[str]:
@@ -345,7 +372,7 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
             "state carried",
             f"{count(model.get('state_floats'))} floats, {count(model.get('state_bytes'))} bytes",
         ),
-        ("state measured", f"{settings.get('state', 'output')}, {count(settings.get('features'))} floats"),
+        ("state measured", f"{settings.get('state', 'output')}, {features_text(settings)}"),
         ("operations a step", f"{count(model.get('flops_per_step'))} of floating point"),
         (
             "rows",
@@ -363,9 +390,18 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
     return pairs + [(name, short_text(value)) for name, value in rest]
 
 
+def features_text(settings: dict[str, Any]) -> str:
+    """How many numbers the recall maps read."""
+    features = settings.get("features")
+    if features is None or settings.get("readout") != "features":
+        return f"{count(features)} floats"
+    return f"{count(features - COUNT)} floats and {COUNT} random features of them"
+
+
 SIZES = (("input_size", "inputs"), ("hidden_size", "hidden units"))
 TOLD = (
     "features",
+    "readout",
     "state",
     "split",
     "fit",

@@ -377,7 +377,7 @@ ASSESS_OPTIONS = {
         "no-step": 0.001,
         "no-stream": also(0.1, split="streams"),
     },
-    "readout": {"none": None, "unknown": "cubic", "not-built": "features", "array": np.array(["linear"] * 2)},
+    "readout": {"none": None, "unknown": "cubic", "case": "Linear", "array": np.array(["linear"] * 2)},
     "measures": {
         "none": None,
         "string": "kept",

@@ -1,10 +1,11 @@
 """Does training bear out the advice on length? Windows of every length, trained and scored alike.
 
-For each task, unit and seed the network is first trained on windows of 256 until its validation loss fell by
-less than .01 bit over the last fifth of its steps. The advice is read off that network. Then the same start
-is trained on windows of 4, 8 ... 128, with the same steps and tokens a step, each window cut at random and
-begun from zero, and a target counts in the loss only where its cause lies inside the window. All are scored
-on one held-out stream, the state carried along, after 256 steps of running in.
+For each task, unit and seed the network is first trained on windows of 256, for so many steps that its
+validation loss falls by less than .01 bit over the last fifth of them (if it does not, it is trained anew for
+half as many more). The advice is read off that network. Then the same start is trained on windows of 4, 8 ...
+128, with the same steps and tokens a step, each window cut at random and begun from zero, and a target counts
+in the loss only where its cause lies inside the window. All are scored on one held-out stream, the state
+carried along, after 256 steps of running in.
 
 - "As good": the mean over seeds of the paired difference to the best window is within .02 bit (where a target
   has one right answer: within 1 % of accuracy), or its one-sided 95 % interval reaches that.
@@ -46,8 +47,9 @@ WINDOWS = (4, 8, 16, 32, 64, 128, 256)
 LONGEST = WINDOWS[-1]
 HIDDEN, WIDTH = 64, 32
 TOKENS = 2048  # a step
-RATE, FULL_RATE = 1e-2, 1000  # of learning, and steps until it falls, as one over the root of the step
-LEAST_STEPS, MOST_STEPS, LOOK = 1500, 6000, 50
+RATE = 1e-2  # of learning; it falls to zero along a cosine
+STEPS = {"next byte": 2500, "delayed copy": 2000, "adding": 4000, "temporal order": 1500}
+MORE = (1.0, 1.5)  # times as many, until the loss has settled
 LAST_FIFTH, SETTLED = 0.8, 0.01  # bits
 BEATS_CHANCE = 0.95
 CELLS = 16  # that numbers are sorted into to guess from them
@@ -102,7 +104,7 @@ def train(model, stream, length, seed, steps):
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     generator = torch.Generator().manual_seed(seed)
     for step in range(1, steps + 1):
-        optimiser.param_groups[0]["lr"] = RATE * min(1.0, (FULL_RATE / step) ** 0.5)
+        optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         inputs, targets = windows(stream, length, TOKENS // length, generator)
         if bool((targets != NONE).any()):
             loss = cross_entropy(model(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=NONE)
@@ -163,21 +165,21 @@ def build(unit, stream, seed):
     return model
 
 
-def settle(model, stream, validation, seed):
-    """Trains on the longest window until the validation loss has settled: steps, and whether it has.
+def settle(task, unit, training, validation, seed):
+    """The network trained on the longest window until it has settled, its steps, and whether it has.
 
     A network that is no better than chance has not settled: it may not have begun to learn.
     """
-    losses, guess = {}, BEATS_CHANCE * chance(validation)
-    for step in train(model, stream, LONGEST, seed, MOST_STEPS):
-        if step % LOOK == 0:
-            losses[step] = in_windows(model, validation, LONGEST)[0]
-        before = losses.get(round(LAST_FIFTH * step))
-        if step < LEAST_STEPS or step not in losses or before is None:
-            continue
-        if losses[step] < guess and before - losses[step] < SETTLED:
-            return step, True
-    return MOST_STEPS, False
+    for more in MORE:
+        steps, before = round(more * STEPS[task]), math.inf
+        model = build(unit, training, seed)
+        for step in train(model, training, LONGEST, seed, steps):
+            if step == round(LAST_FIFTH * steps):
+                before = in_windows(model, validation, LONGEST)[0]
+        after = in_windows(model, validation, LONGEST)[0]
+        if before - after < SETTLED and after < BEATS_CHANCE * chance(validation):
+            return model, steps, True
+    return model, steps, False
 
 
 def advise(model, stream):
@@ -209,8 +211,7 @@ def run(job):
     torch.set_num_threads(1)
     begun = time.perf_counter()
     training, validation, scored = make(task, seed)
-    model = build(unit, training, seed)
-    steps, settled = settle(model, training, validation, seed)
+    model, steps, settled = settle(task, unit, training, validation, seed)
     row = {"task": task, "unit": unit, "seed": seed, "steps": steps, "settled": settled}
     row |= {"chance": chance(scored), "advice": advise(model, validation), "windows": {}}
     for length in reversed(WINDOWS):

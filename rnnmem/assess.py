@@ -90,7 +90,7 @@ def assess(
         measures: what is measured besides what is kept, on which every report is built: "forgotten", how fast
             two different pasts become the same state, and "learnable", how far back a gradient reaches.
         head: what makes logits (N, V) of the last layer's outputs (N, H); turns on "used", how much context
-            the model's own prediction profits from.
+            the model's own prediction profits from, and "learnable" is then of the loss's own gradient.
         targets: what the head predicts at each step, int64 (T, B) laid out like the inputs, -100 where there
             is nothing to predict; None: the next token.
         trained_window: the window in steps at which the model was trained until its validation loss had

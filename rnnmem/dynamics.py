@@ -36,12 +36,11 @@ def measure_dynamics(
         twins = Twins(make_pieces(session, options.seed), longest, washout)
         fields |= {"forgotten": twins.from_states(), "forgotten_inputs": twins.from_inputs()}
     if "learnable" in measures:
-        whole = whole_network(session)
-        pieces = make_pieces(whole, options.seed)
+        pieces = make_pieces(whole_network(session), options.seed)
         backward = make_backward(pieces.runner, session.space.embedding)
-        fields["learnable"] = measure_learning(pieces, backward, longest, washout)
+        fields["learnable"] = measure_learning(pieces, backward, longest, washout, task)
     if task is not None:
-        pieces = make_pieces(replace(whole_network(session), full=False), options.seed)
+        pieces = make_pieces(whole_network(session), options.seed)
         fields["used"] = ContextUse(pieces, task, options.lags + 1, washout).measure()
     warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
     fields = {name: None if failed(value) else value for name, value in fields.items()}
@@ -90,8 +89,8 @@ def make_pieces(session: Session, seed: int) -> Pieces:
 
 
 def whole_network(session: Session) -> Session:
-    """The session with all layers of the network in motion, whichever is measured."""
+    """The session with all layers of the network in motion, whichever is measured, and its output."""
     network = session.network
     if not isinstance(network, Network):
-        return session
-    return replace(session, network=replace(network, layers=network.all_layers))
+        return replace(session, full=False)
+    return replace(session, network=replace(network, layers=network.all_layers), full=False)

@@ -202,7 +202,7 @@ def dynamics_rows(report: MemoryReport) -> list[Row]:
                 "reach",
                 "",
                 reached(learnable.reach(), int(learnable.lags[-1])),
-                f"{learnable.samples} samples",
+                f"{learnable.samples} {SEEDED[learnable.kind]}",
             )
         )
     if (used := report.used) is not None:
@@ -218,6 +218,9 @@ def dynamics_rows(report: MemoryReport) -> list[Row]:
             ),
         ]
     return rows
+
+
+SEEDED = {"state": "random directions", "loss": "targets' losses"}
 
 
 def reached(value: int | None, last: int) -> str:

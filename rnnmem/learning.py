@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rnnmem.context import NONE, Task, read_logits
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_number
-from rnnmem.pieces import Pieces, piece
+from rnnmem.pieces import Pieces, alone, piece
 from rnnmem.runner import LayerRunner, ObjectRunner
 from rnnmem.tree import leaves, tree_map, unflatten
 from rnnmem.units.unit import pull_back
@@ -166,36 +167,109 @@ def make_backward(runner: Any, embedding: Tensor | None) -> Backward:
 
 
 def measure_learning(
-    pieces: Pieces, backward: Backward, longest: int, washout: int, differentiable: bool = True
+    pieces: Pieces, backward: Backward, longest: int, washout: int, task: Task | None = None
 ) -> Learnable | str:
-    """Pulls random unit vectors back from states that the network visited.
+    """Pulls gradients back from states that the network visited.
 
     Args:
-        pieces: the whole network in motion over pieces of its data.
+        pieces: the whole network in motion over pieces of its data, its output measured.
         backward: the same network.
         longest: steps to pull back.
         washout: steps before the first state.
-        differentiable: whether every number of the state is a float.
+        task: what the network predicts: its loss's gradients; None for random unit vectors.
 
     Returns:
         What becomes of their length, or why that cannot be said.
     """
-    found = pieces.visited(max(washout, 1), longest, MOST_SAMPLES)
-    if found is None:
-        return f"no stream of {max(washout, 1) + longest} steps (washout and max lag)"
-    data = pieces.at(found.step, found.stream, longest)
-    state, _ = pieces.follow(data, found.state)
-    seeds = random_directions(state, len(found.step), pieces)
-    if seeds is None:
-        return "the state holds numbers that are no floats"
+    begins = max(washout, 1)
     try:
-        lengths = pulled_lengths(pieces, backward, data.inputs, found.state, seeds)
+        if task is None:
+            found = pieces.visited(begins, longest, MOST_SAMPLES)
+            if found is None:
+                return f"no stream of {begins + longest} steps (washout and max lag)"
+            inputs = pieces.at(found.step, found.stream, longest).inputs
+            seeds = random_directions(pieces.follow(alone(inputs), found.state)[0], pieces)
+            if seeds is None:
+                return "the state holds numbers that are no floats"
+            lengths, weight = pulled_lengths(pieces, backward, inputs, found.state, seeds), None
+        else:
+            places = predicting(pieces, task.targets, longest, begins)
+            if places is None:
+                return f"no target with {begins + longest} steps before it (washout and max lag)"
+            lengths, weight = pulled_losses(pieces, backward, task, longest, *places)
+            if not len(weight):
+                return "the loss has no gradient at any target"
     except (RuntimeError, NotImplementedError, TypeError, RnnMemError) as error:
-        return f"the step cannot be differentiated: {str(error).splitlines()[0]}"
-    return summary(lengths.cpu(), "state")
+        what = "the step" if task is None else "the step or the head"
+        return f"{what} cannot be differentiated: {str(error).splitlines()[0]}"
+    return summary(lengths.cpu(), weight)
 
 
-def random_directions(state: Any, streams: int, pieces: Pieces) -> list[Tensor] | None:
+def predicting(pieces: Pieces, targets: Tensor, longest: int, begins: int) -> tuple[Tensor, Tensor] | None:
+    """Steps and streams [N] at which something is predicted, so many steps in; early ones will do."""
+    real = targets != NONE
+    real[: begins + longest] = False
+    wanted = real.nonzero()
+    if not len(wanted):
+        return None
+    rounds = -(-MOST_SAMPLES // targets.shape[1])
+    end = max(begins * (rounds + 1) + longest, int(wanted[:MOST_SAMPLES][-1, 0]) + 1)
+    near = wanted[wanted[:, 0] < end]
+    step, stream = near[torch.randperm(len(near), generator=pieces.generator)[:MOST_SAMPLES]].T
+    return step, stream
+
+
+def pulled_losses(
+    pieces: Pieces, backward: Backward, task: Task, longest: int, step: Tensor, stream: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of the losses at these places: lengths as from `pulled_lengths`, and squared lengths [N] at lag 0.
+
+    A layer's state after the predicting step holds the output that the head reads. What an object puts out is
+    its own affair: its loss is differentiated by the state before that step.
+    """
+    state = pieces.before(step - longest, stream)
+    inputs = pieces.at(step - longest, stream, longest + 1).inputs
+    targets = task.targets[step, stream]
+    if isinstance(pieces.runner, ObjectRunner):
+        read, last = inputs[:-1], pieces.follow(alone(inputs[:-1]), state)[0]
+        gradient = object_gradient(pieces.runner, task.head, inputs[-1], last, targets)
+    else:
+        # The state after the first of the steps is where lag `longest` ends.
+        state = pieces.follow(alone(inputs[:1]), state)[0]
+        read = inputs[1:]
+        last, outputs = pieces.follow(alone(read), state) if longest else (state, state[-1][0])
+        gradient = [torch.zeros_like(part) for part in last]
+        gradient[-1][0] = loss_gradient(task.head, outputs, targets)
+    weight = squared_length(gradient, pieces.runner.stream_dim)
+    some = (weight > 0).nonzero().flatten()
+    state, gradient = pieces.pick(state, some), [*leaves(pieces.pick(gradient, some))]
+    return pulled_lengths(pieces, backward, read[:, some], state, gradient), weight[some]
+
+
+def loss_gradient(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of each target's loss by the output [N, H] that it is predicted from."""
+    with torch.enable_grad():
+        held = outputs.detach().clone().requires_grad_()
+        logits = read_logits(head, held, targets)
+        loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
+        return torch.autograd.grad(loss, held)[0]
+
+
+def object_gradient(
+    runner: ObjectRunner, head: Any, inputs: Tensor, state: Any, targets: Tensor
+) -> list[Tensor]:
+    """Of each target's loss by the state before the step that it is predicted at, a tensor for each part."""
+    x = inputs if runner.embedding is None else runner.embedding[inputs]
+    with torch.enable_grad():
+        held = [part.detach().clone().requires_grad_() for part in leaves(state)]
+        given = unflatten(state, iter([part.clone() for part in held]))
+        logits = read_logits(head, runner.network.model.given.step(x, given)[0], targets)
+        loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
+        found = torch.autograd.grad(loss, held, allow_unused=True)
+    return [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
+
+
+def random_directions(state: Any, pieces: Pieces) -> list[Tensor] | None:
     """A random unit vector for each stream, a tensor for each part of the state; None for a state of ints."""
     parts, dim = list(leaves(state)), pieces.runner.stream_dim
     if any(not (part.is_floating_point() or part.is_complex()) for part in parts):
@@ -249,9 +323,17 @@ def pulled_lengths(
     return torch.cat(found)
 
 
-def summary(lengths: Tensor, kind: str) -> Learnable:
-    """What the logarithms of lengths [L + 1, N] say of a gradient's way back."""
+def summary(lengths: Tensor, weight: Tensor | None) -> Learnable:
+    """What the logarithms of lengths [L + 1, N] say of a gradient's way back.
+
+    Args:
+        lengths: over that at lag 0.
+        weight: squared lengths [N] at lag 0 of the loss's gradients, or None for random directions.
+    """
     levels = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     q10, median, q90 = torch.quantile(lengths.exp().clamp(max=MOST), levels, dim=1)
-    gain = ((2 * lengths).logsumexp(dim=1) / 2 - 0.5 * math.log(lengths.shape[1])).exp().clamp(max=MOST)
+    share = torch.zeros(lengths.shape[1], dtype=torch.float64) if weight is None else weight.cpu().log()
+    mean = (2 * lengths + share).logsumexp(dim=1) - share.logsumexp(dim=0)
+    gain = (mean / 2).exp().clamp(max=MOST)
+    kind = "state" if weight is None else "loss"
     return Learnable(torch.arange(len(lengths)), gain, median, q10, q90, lengths.shape[1], kind)

@@ -85,6 +85,17 @@ class Pieces:
             torch.cat([each.stream for each in found])[order],
         )
 
+    def before(self, step: Tensor, stream: Tensor) -> Any:
+        """The states [N] before steps `step` of streams `stream`, visited in one run."""
+        state, at, found, order = self.runner.init_state(self.data.batch), 0, [], []
+        for time in step.unique().tolist():
+            if time > at:
+                state, at = self.follow(self.data.time(at, time), state)[0], time
+            here = (step == time).nonzero().flatten()
+            found.append(self.pick(state, stream[here]))
+            order.append(here)
+        return self.pick(stream_join(self.runner, found), torch.cat(order).argsort())
+
     def pick(self, state: Any, order: Tensor) -> Any:
         """The state of some streams, in this order."""
         dim = self.runner.stream_dim

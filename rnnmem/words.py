@@ -267,7 +267,8 @@ def learnable_sentence(report: MemoryReport) -> str:
     if at is not None:
         return f"Learnable: gradients explode, to over 100 times their length {plural(at, 'step')} back."
     least = "at least " if reach == last else ""
-    return f"Learnable: of a gradient 1 % or more is left {least}{plural(reach, 'step')} back."
+    what = "the loss's gradient" if found.kind == "loss" else "a gradient"
+    return f"Learnable: of {what} 1 % or more is left {least}{plural(reach, 'step')} back."
 
 
 def used_sentence(report: MemoryReport) -> str:

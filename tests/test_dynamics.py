@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import rnnmem
+from rnnmem.context import Task
 from rnnmem.forgetting import Twins
 from rnnmem.learning import make_backward, measure_learning, pulled_lengths, summary
 from rnnmem.network import read_network
@@ -126,6 +127,76 @@ def test_gradients_are_those_of_autograd(name, backend):
     np.testing.assert_allclose(found[1:], expected / start, rtol=1e-9)
 
 
+def all_losses_pulled(model, head, inputs, targets, longest, begins):
+    """Lengths [L + 1, N] of the gradient of every target's loss, by autograd through the whole way back."""
+    lstm, found = isinstance(model, nn.LSTM), []
+    state = torch.zeros(model.num_layers, inputs.shape[1], model.hidden_size, dtype=F64)
+    states = [(state, state.clone()) if lstm else (state,)]
+    for x in inputs:
+        held = tuple(part.requires_grad_() for part in states[-1])
+        after = model(x.unsqueeze(0), held if lstm else held[0])[1]
+        states.append(after if lstm else (after,))
+    for step in range(begins + longest, len(inputs)):
+        losses = nn.functional.cross_entropy(head(states[step + 1][0][-1]), targets[step], reduction="sum")
+        ways = [part for at in range(step + 1, step - longest, -1) for part in states[at]]
+        pulled = torch.autograd.grad(losses, ways, retain_graph=True, allow_unused=True)
+        square = [0 if part is None else part.square().sum(dim=(0, 2)) for part in pulled]
+        count = len(states[0])
+        found.append(torch.stack([sum(square[k : k + count]) for k in range(0, len(square), count)]).sqrt())
+    return torch.cat(found, dim=1)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_losses_own_gradients_are_those_of_autograd(name, backend):
+    torch.manual_seed(2)
+    model, longest, begins = MODELS[name]().double(), 9, 5
+    head = nn.Linear(model.hidden_size, 4, dtype=F64)
+    inputs, targets = noise(40, 3, 3), torch.randint(4, (40, 3))
+    lengths = all_losses_pulled(model, head, inputs, targets, longest, begins).detach()
+    pieces = pieces_of(model, inputs, backend=backend, full=False)
+    with torch.no_grad():
+        backward = make_backward(pieces.runner, None)
+        found = measure_learning(pieces, backward, longest, begins, Task(head, targets, None))
+    assert found.kind == "loss"
+    assert found.samples == lengths.shape[1] == 3 * (40 - longest - begins)
+    np.testing.assert_allclose(
+        found.gain, lengths.square().mean(1).sqrt() / lengths[0].square().mean().sqrt(), rtol=1e-9
+    )
+    np.testing.assert_allclose(found.median, (lengths / lengths[0]).quantile(0.5, dim=1), rtol=1e-9)
+
+
+def test_with_a_head_the_gradients_are_the_losses_and_where_targets_are():
+    torch.manual_seed(0)
+    model, head = nn.GRU(2, 5).double(), nn.Linear(5, 3, dtype=F64)
+    inputs, targets = noise(3000, 2, 2), torch.full((3000, 2), -100)
+    targets[70::50, 0] = 1
+    given = {"lags": 12, "measures": ("learnable",), "head": head}
+    found = rnnmem.assess(model, inputs, targets=targets, **given).learnable
+    assert found.kind == "loss"
+    assert found.samples == len(range(120, 3000, 50))
+    found = rnnmem.assess(linear(0.5 * orthogonal(5)), inputs[..., :1], targets=targets, **given).learnable
+    np.testing.assert_allclose(found.gain, 0.5 ** np.arange(13), rtol=1e-9)
+    early = torch.full((3000, 2), -100)
+    early[:100] = 1
+    report = rnnmem.assess(model, inputs, targets=early, **given)
+    assert report.learnable is None
+    assert any(
+        w.startswith("reach of gradients: not measured, no target with 112 steps") for w in report.warnings
+    )
+
+
+def test_a_head_without_gradients_is_told():
+    model, inputs = nn.GRU(2, 5).double(), noise(600, 2, 2)
+    given = {"lags": 5, "measures": ("learnable",), "targets": torch.zeros(600, 2, dtype=torch.int64)}
+    fixed = torch.eye(5, dtype=F64)
+    report = rnnmem.assess(model, inputs, head=lambda h: (h @ fixed).detach(), **given)
+    assert report.learnable is None
+    assert any("cannot be differentiated" in w for w in report.warnings)
+    report = rnnmem.assess(model, inputs, head=lambda h: 0 * h @ fixed, **given)
+    assert any("the loss has no gradient at any target" in w for w in report.warnings)
+
+
 class Own:
     """A leaky unit of the user's own, whose state is a dict and is written into."""
 
@@ -152,6 +223,25 @@ def test_an_object_of_ones_own_is_differentiated_like_the_same_unit():
     for name in ("gain", "median", "q10", "q90"):
         np.testing.assert_allclose(getattr(mine.learnable, name), getattr(theirs.learnable, name), rtol=1e-9)
     np.testing.assert_allclose(mine.forgotten.median, theirs.forgotten.median, rtol=1e-6, atol=1e-12)
+
+
+def test_an_objects_loss_is_differentiated_by_the_state_before_it_is_predicted():
+    own, head = Own(), nn.Linear(5, 3, dtype=F64)
+    inputs, targets = noise(40, 3, 2), torch.randint(3, (40, 3))
+    pieces = pieces_of(own, inputs, full=False)
+    with torch.no_grad():
+        task = Task(head, targets, None)
+        found = measure_learning(pieces, make_backward(pieces.runner, None), 8, 4, task)
+    h, squares = torch.zeros(3, 5, dtype=F64), []
+    states = [h.requires_grad_()]
+    for x in inputs:
+        states.append(own.step(x, {"h": states[-1]})[0])
+    for step in range(12, 40):
+        loss = nn.functional.cross_entropy(head(states[step + 1]), targets[step], reduction="sum")
+        pulled = torch.autograd.grad(loss, [states[step - k] for k in range(9)], retain_graph=True)
+        squares.append(torch.stack(pulled).square().sum(dim=2))
+    total = torch.cat(squares, dim=1).sum(dim=1)
+    np.testing.assert_allclose(found.gain, (total / total[0]).sqrt(), rtol=1e-9)
 
 
 def test_a_step_without_gradients_is_told_and_the_rest_is_measured():
@@ -205,7 +295,7 @@ def test_neither_overflow_nor_underflow_on_a_long_way():
         state = [torch.zeros(1, 2, 5, dtype=F64)]
         lengths = pulled_lengths(pieces, backward, torch.zeros(3000, 2, 1, dtype=F64), state, gradient)
         np.testing.assert_allclose(lengths[:, 0], math.log(factor) * np.arange(3001), rtol=1e-9, atol=1e-9)
-        told = summary(lengths, "state")
+        told = summary(lengths, None)
         assert bool(told.gain.isfinite().all())
         assert bool(told.median.isfinite().all())
 

@@ -7,7 +7,8 @@ expect beside them.
 
 from rnnmem import units
 from rnnmem.assess import assess, fit_recall
-from rnnmem.compare import Comparison, compare
+from rnnmem.compare import compare
+from rnnmem.comparison import Comparison
 from rnnmem.errors import RnnMemError
 from rnnmem.measures.effective_rank import effective_rank
 from rnnmem.measures.fisher_memory import fisher_memory

@@ -2,112 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from rnnmem.assess import assess
+from rnnmem.comparison import Comparison
 from rnnmem.errors import expected
 from rnnmem.network import read_network
 from rnnmem.options import read_choice
+from rnnmem.ranking import FEWEST_SEEDS
 from rnnmem.report import MemoryReport
 from rnnmem.units import UNITS
 
-FORMAT = "rnnmem comparison 1"
 MATCHED = 0.05
 SIZES = {"parameters": "parameters", "state": "state_floats"}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` measured.
-
-    Attributes:
-        reports: by name and state ("output", "full"), a report for each seed.
-        match: what the networks were declared equal in, or None.
-        trained: by name; None where it was not said.
-        warnings: what a reader has to know of the comparison itself.
-    """
-
-    reports: dict[str, dict[str, list[MemoryReport]]]
-    match: str | None
-    trained: dict[str, bool | None]
-    warnings: list[str]
-
-    @property
-    def table(self) -> str:
-        """Sizes, costs and what each network keeps, for a terminal."""
-        from rnnmem.text_report import comparison_text
-
-        return comparison_text(self)
-
-    def __str__(self) -> str:
-        return self.table
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain lists, numbers and strings.
-
-        Returns:
-            A dict for `from_dict`; strict JSON.
-        """
-        reports = {
-            name: {state: [report.to_dict() for report in seeds] for state, seeds in states.items()}
-            for name, states in self.reports.items()
-        }
-        return {
-            "format": FORMAT,
-            "match": self.match,
-            "trained": self.trained,
-            "warnings": self.warnings,
-            "reports": reports,
-        }
-
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> Comparison:
-        """The comparison that `to_dict` wrote.
-
-        Args:
-            data: what `to_dict` returned.
-
-        Returns:
-            The comparison, as it was.
-
-        Raises:
-            RnnMemError: not such a dict.
-        """
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            what = repr(data.get("format")) if isinstance(data, dict) else type(data).__name__
-            raise expected("data", f"a comparison of format {FORMAT!r}", what)
-        try:
-            reports = {
-                name: {state: [MemoryReport.from_dict(r) for r in seeds] for state, seeds in states.items()}
-                for name, states in data["reports"].items()
-            }
-            match, trained, warnings = data["match"], data["trained"], data["warnings"]
-        except (KeyError, TypeError, AttributeError) as error:
-            what = f"one with a part missing or wrong: {error}"
-            raise expected("data", "a whole comparison", what) from error
-        for name, value, kind in (("trained", trained, dict), ("warnings", warnings, list)):
-            if not isinstance(value, kind):
-                raise expected("data", f"a whole comparison, {name} a {kind.__name__}", type(value).__name__)
-        return Comparison(reports, match, trained, warnings)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the comparison as .html, .json, .png or .csv, by the ending of `path`.
-
-        Args:
-            path: where to.
-
-        Raises:
-            RnnMemError: another ending, or a place that cannot be written to.
-        """
-        from rnnmem.writers import write_comparison
-
-        write_comparison(self, path)
 
 
 def compare(
@@ -334,7 +246,7 @@ def check_match(
 
 def comparison_warnings(named: dict[str, list[Any]]) -> list[str]:
     fewest = min(len(seeds) for seeds in named.values())
-    if fewest < 3:
+    if fewest < FEWEST_SEEDS:
         seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
-        return [f"{seeds}: not ranked (3 or more and a match are needed)"]
+        return [f"{seeds}: not ranked ({FEWEST_SEEDS} or more and a match are needed)"]
     return []

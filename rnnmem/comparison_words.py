@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rnnmem.errors import RnnMemError
 from rnnmem.indicator_words import (
     capacity_text,
     half_life_text,
@@ -12,10 +13,12 @@ from rnnmem.indicator_words import (
     memory_horizon_text,
     span_text,
 )
+from rnnmem.ranking import FEWEST_SEEDS
 from rnnmem.words import NONE, count, network_name, number, shown_lags
 
 if TYPE_CHECKING:
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
+    from rnnmem.ranking import Rank
     from rnnmem.report import MemoryReport
 
 MATCHES = {
@@ -68,16 +71,16 @@ def members(comparison: Comparison, state: str) -> list[tuple[str, list[MemoryRe
 
 
 def match_sentence(comparison: Comparison) -> str:
-    """At what the networks are equal, and that nothing is ranked."""
+    """At what the networks are equal, and whether they are ranked."""
     seeds = min((len(r) for by_state in comparison.reports.values() for r in by_state.values()), default=0)
     if comparison.match is None:
         text = "No match declared: not ranked."
     elif seeds == 1:
         text = f"{MATCHES[comparison.match]} One seed: not ranked."
-    elif seeds < 3:
+    elif seeds < FEWEST_SEEDS:
         text = f"{MATCHES[comparison.match]} {seeds} seeds, fewer than 3: not ranked."
     else:
-        text = f"{MATCHES[comparison.match]} {seeds} seeds, listed as given, not ranked."
+        text = f"{MATCHES[comparison.match]} {seeds} seeds each, listed as given."
     return f"{text} What keeps more does not thereby predict or perform any better."
 
 
@@ -85,6 +88,38 @@ def horizon_sentence(comparison: Comparison, state: str) -> str:
     """`Memory horizon in the output state: RNN 8 steps, GRU 4, LSTM 12.`, in the order given."""
     parts = [f"{name} {kept(reports, 'memory_horizon')}" for name, reports in members(comparison, state)]
     return f"Memory horizon in the {state} state, in steps: {', '.join(parts)}."
+
+
+RANK_HEAD = ("network", "place", "mean over seeds", "95 % interval")
+RANKED = {"own_capacity": "own capacity, in tokens", "memory_horizon": "memory horizon, in steps"}
+RANKED_NOTE = (
+    "Keeping more is not being better. A place is a range where Welch's test, at 95 % over all pairs "
+    "together, does not tell networks apart; the interval is the mean's, by Student's t over seeds."
+)
+
+
+def rankings(comparison: Comparison, state: str) -> list[tuple[str, list[list[str]]]]:
+    """Tables by `RANK_HEAD` of the networks in order, each with its indicator's name; none if not ranked."""
+    found = []
+    for indicator, name in RANKED.items():
+        try:
+            order = comparison.ranking(indicator, state)
+        except RnnMemError:
+            continue
+        found.append((f"By {name} ({state} state)", [rank_row(rank) for rank in order]))
+    return found
+
+
+def rank_row(rank: Rank) -> list[str]:
+    """One network's place, mean and interval."""
+    place = str(rank.first) if rank.first == rank.last else f"{rank.first} to {rank.last}"
+    least = "at least " if rank.at_least else ""
+    return [
+        rank.name,
+        place,
+        least + number(rank.mean, 2),
+        f"{number(rank.low, 2)} to {number(rank.high, 2)}",
+    ]
 
 
 def warnings(comparison: Comparison) -> list[str]:

@@ -29,7 +29,7 @@ from rnnmem.indicator_words import indicator_rows
 from rnnmem.text import Vocabulary, describe, embedded_english, semantic_vectors, streams, tokenize
 
 if TYPE_CHECKING:
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
 
 WORDS = 4_000  # numbers, <unk> among them

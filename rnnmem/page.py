@@ -15,7 +15,7 @@ from rnnmem.indicators.breakdown import Table
 from rnnmem.words import NONE, control, number, with_error
 
 if TYPE_CHECKING:
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
 
 SHOWN = 9  # lags in the tables by position and by class
@@ -267,6 +267,10 @@ def comparison_section(title: str, note: str, comparison: Comparison, figure: st
             text_table(comparison_words.KEPT_HEAD, comparison_words.kept_rows(comparison, state)),
             text_table(["own retention at lag", *map(str, lags)], curves),
         ]
+        ranked = comparison_words.rankings(comparison, state)
+        for heading, order in ranked:
+            parts += [f"<h3>{escape(heading)}</h3>", text_table(comparison_words.RANK_HEAD, order)]
+        parts += [f'<p class="soft">{escape(comparison_words.RANKED_NOTE)}</p>'] if ranked else []
     rows = comparison_words.dynamics_rows(comparison, shown[0])
     if rows:
         parts += ["<h3>What is forgotten, learnable and used</h3>"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
     from rnnmem.forgetting import Forgetting
     from rnnmem.learning import Learnable
     from rnnmem.report import MemoryReport

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass, field
 from operator import index
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from rnnmem.context import Used
-from rnnmem.errors import RnnMemError, expected, shown
+from rnnmem.errors import expected, shown
 from rnnmem.forgetting import Forgetting
 from rnnmem.indicators import memory_amount as amounts
 from rnnmem.indicators import span as spans
@@ -28,7 +26,7 @@ from rnnmem.indicators.suitable_length import (
 from rnnmem.lags import is_int, is_number, lag_grid
 from rnnmem.learning import Learnable
 from rnnmem.options import read_flag, read_share
-from rnnmem.report_data import check_report, plain, read_parts, tensor
+from rnnmem.report_data import check_report, plain, read_json, read_parts, tensor
 
 FORMAT = "rnnmem memory report 1"
 DYNAMICS = {"forgotten": Forgetting, "forgotten_inputs": Forgetting, "learnable": Learnable, "used": Used}
@@ -396,13 +394,7 @@ class MemoryReport:
         Raises:
             RnnMemError: a file that is not there, cannot be read, or holds something else.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            return MemoryReport.from_dict(data)
-        except RnnMemError as error:
-            raise expected("path", "a report saved as .json", f"{str(path)!r}, {error}") from error
-        except (OSError, TypeError, ValueError, RecursionError) as error:
-            raise expected("path", "a report saved as .json", f"{str(path)!r}: {error}") from error
+        return read_json("a report saved as .json", path, MemoryReport.from_dict)
 
     def __str__(self) -> str:
         from rnnmem.text_report import report_text

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from rnnmem.errors import RnnMemError, expected
 from rnnmem.lags import is_int, is_number
 
 if TYPE_CHECKING:
     from rnnmem.report import MemoryReport
 
-
+T = TypeVar("T")
 SIZES = ("parameters", "state_floats", "state_bytes", "flops_per_step", "layers", "hidden_size")
 TABLES = {
     "by_position": ("first_step", "end_step", "lag", "distance", "retention", "rows"),
@@ -33,6 +38,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(what: str, path: str | os.PathLike[str], read: Callable[[Any], T]) -> T:
+    """What a JSON file holds.
+
+    Raises:
+        RnnMemError: a file that is not there, cannot be read, or holds something else.
+    """
+    try:
+        return read(json.loads(Path(path).read_text(encoding="utf-8")))
+    except RnnMemError as error:
+        raise expected("path", what, f"{str(path)!r}, {error}") from error
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise expected("path", what, f"{str(path)!r}: {error}") from error
 
 
 def tensor(values: Any) -> Tensor:

@@ -11,7 +11,7 @@ from rnnmem.indicator_words import Row, indicator_rows
 from rnnmem.words import control, number, with_error
 
 if TYPE_CHECKING:
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
 
 WIDTH = 96
@@ -56,6 +56,11 @@ def comparison_text(comparison: Comparison) -> str:
         parts += ["", f"What is kept in the {state} state", *columns(comparison_words.KEPT_HEAD, kept)]
         parts += ["", f"Own retention in the {state} state, by lag"]
         parts += columns(["", *map(str, lags)], [[short(name), *rest] for name, *rest in curves])
+        ranked = comparison_words.rankings(comparison, state)
+        for title, order in ranked:
+            parts += ["", title]
+            parts += columns(comparison_words.RANK_HEAD, [[short(name), *rest] for name, *rest in order])
+        parts += [fill(comparison_words.RANKED_NOTE)] if ranked else []
     rows = comparison_words.dynamics_rows(comparison, shown[0])
     if rows:
         parts += ["", "What is forgotten, learnable and used"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rnnmem.errors import expected
 
 if TYPE_CHECKING:
-    from rnnmem.compare import Comparison
+    from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
 
 COLUMNS = (

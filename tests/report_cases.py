@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from rnnmem.compare import Comparison
+from rnnmem.comparison import Comparison
 from rnnmem.indicators.curve import Curve
 from rnnmem.lags import lag_grid
 from rnnmem.report import CONTROLS, MemoryReport

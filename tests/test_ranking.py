@@ -82,7 +82,7 @@ def leaky():
 def test_networks_are_ranked_in_words_and_files(leaky, tmp_path):
     order = leaky.ranking("convergence_length")
     assert [each.name for each in order] == ["slow", "fast"]
-    assert [each.mean for each in order] == [10, 3]
+    assert [round(each.mean) for each in order] == [9, 3]  # 0.6^9 = 0.0101, of a median below 1 at step 0
     assert [each.mean for each in leaky.ranking("reach")] == [9, 2]
     assert not leaky.ranking("reach")[0].at_least
     assert "By own capacity, in tokens (output state)" in leaky.table

@@ -4,8 +4,8 @@ The same targets are predicted from the last n tokens alone, for every n, so tha
 network starts from its initial state; from a state after an unrelated past; or, as a control, from one after
 the same older tokens in random order.
 
-Targets lie in regions, side by side. A start s serves the target s + n - 1 at length n, so one run over a
-region's starts serves every length.
+A start s serves the target s + n - 1 at every length n, so targets are taken side by side: each start is run
+once, for as long as a target needs it.
 
 Source: Khandelwal et al. 2018, "Sharp nearby, fuzzy far away" (the effective context length).
 """
@@ -13,7 +13,7 @@ Source: Khandelwal et al. 2018, "Sharp nearby, fuzzy far away" (the effective co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,13 @@ from rnnmem.errors import expected, shown
 from rnnmem.fit import token_bands
 from rnnmem.indicators.curve import FEWEST_BLOCKS, jackknife_variance, student
 from rnnmem.lags import is_number
-from rnnmem.pieces import Pieces, piece
+from rnnmem.pieces import Pieces, Visited, alone, piece
 from rnnmem.session import Session
 
 MOST_TARGETS = 2048
-REGION = 256  # targets side by side
-BLOCK = 32  # targets that one block of the jackknife holds
+MOST_RUNS = 2048  # side by side
+REGION = 256  # steps of a stream whose targets are taken together
+BLOCK = 32  # steps of a stream whose targets are one block of the jackknife
 NONE = -100  # no target, as in torch.nn.functional.cross_entropy
 EPS = 0.01
 HEAD_FLOATS = 2**22
@@ -79,7 +80,7 @@ class Used:
         """
         if not is_number(eps) or not 0 < eps < math.inf:
             raise expected("eps", "a finite number > 0, in bits", shown(eps))
-        if self.blocks < FEWEST_BLOCKS:
+        if self.blocks < FEWEST_BLOCKS or not bool(self.excess.isfinite().all()):
             return None
         bound = self.excess + student(self.blocks, 0.95) * self.excess_se
         bound[-1] = 0.0  # nothing is paired with itself
@@ -103,12 +104,20 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Where the targets are: steps `first[r]` ... `first[r] + size - 1` of stream `stream[r]`."""
+class Runs:
+    """What has to be run, the longest first: a start serves every target that is so many steps later.
 
-    first: Tensor
+    Attributes:
+        step: at which each begins [R].
+        stream: of which stream [R].
+        steps: how many [R], decreasing.
+        serves: which of them predicts target i at the k-th length [n, N].
+    """
+
+    step: Tensor
     stream: Tensor
-    size: int
+    steps: Tensor
+    serves: Tensor
 
 
 def next_tokens(tokens: Tensor, lengths: Tensor | None) -> Tensor:
@@ -132,7 +141,9 @@ def read_task(session: Session, head: Any, targets: Any) -> Task:
         if not session.space.tokens:
             raise expected("targets", "int64 (T, B), since the inputs are no tokens to predict", "None")
         tokens = data.inputs.cpu()
-        band = token_bands(torch.bincount(tokens.flatten()))[0]
+        times = torch.arange(len(tokens)).unsqueeze(1)
+        real = tokens.flatten() if data.lengths is None else tokens[times < data.lengths.cpu()]
+        band = token_bands(torch.bincount(real, minlength=int(tokens.max()) + 1))[0]
         return Task(head, next_tokens(tokens, data.lengths), band)
     shape = tuple(data.inputs.shape[:2])
     shown_shape = shape[::-1] if network.batch_first else shape
@@ -165,178 +176,154 @@ class ContextUse:
     def __init__(self, pieces: Pieces, task: Task, lengths: Tensor, washout: int) -> None:
         self.pieces, self.task, self.lengths, self.washout = pieces, task, lengths, washout
         self.longest = int(lengths[-1])
+        self.device = pieces.data.inputs.device
 
     def measure(self) -> Used | str:
         """The loss by length, or why there is none."""
-        regions, older = self.regions(2 * self.longest - 1), True
-        if regions is None:
-            regions, older = self.regions(self.longest - 1), False
-        if regions is None:
+        within, beyond = self.places(self.longest - 1), self.places(2 * self.longest - 1)
+        if not len(within):
             return f"no stream has a target with {self.longest} tokens before it"
-        start = self.losses(regions, self.initial(regions))
-        unrelated, shuffled = self.unrelated(regions), self.shuffled(regions) if older else None
-        return self.summary(
-            start,
-            self.targets(regions),
-            None if unrelated is None else self.losses(regions, unrelated),
-            None if shuffled is None else self.losses(regions, shuffled),
-        )
+        # Older tokens to shuffle, unless looking for them costs too many of the targets.
+        older = 2 * len(beyond) >= min(len(within), MOST_TARGETS)
+        step, stream, block = self.chosen(beyond if older else within)
+        runs, targets = self.runs(step, stream), self.task.targets[step, stream]
+        start = self.losses(runs, targets, self.initial)
+        pasts = self.pieces.visited(max(self.washout, self.longest), 0, UNRELATED)
+        unrelated = None if pasts is None else self.losses(runs, targets, self.unrelated(pasts))
+        shuffled = self.losses(runs, targets, self.shuffled) if older else None
+        return self.summary(start, unrelated, shuffled, targets, block)
 
-    def regions(self, before: int) -> Regions | None:
-        """Regions of targets that have so many steps before them, spread over the streams at random."""
-        valid = self.task.targets != NONE
-        valid[:before] = False
-        if not bool(valid.any()):
-            return None
-        room = (self.pieces.lengths - before).clamp(min=0)
-        size = min(REGION, int(room.max()))
-        slots = [
-            (before + slot * size, stream)
-            for stream, steps in enumerate(room.tolist())
-            for slot in range(steps // size)
-        ]
-        order = torch.randperm(len(slots), generator=self.pieces.generator).tolist()
-        chosen, targets = [], 0
-        for first, stream in (slots[index] for index in order):
-            if targets >= MOST_TARGETS:
-                break
-            if held := int(valid[first : first + size, stream].sum()):
-                chosen.append((first, stream))
-                targets += held
-        first, stream = torch.tensor(chosen).T
-        return Regions(first, stream, size)
+    def places(self, before: int) -> Tensor:
+        """Steps and streams [N, 2] of all targets with so many steps before them, stream by stream."""
+        real = self.task.targets != NONE
+        real[:before] = False
+        return real.T.nonzero().flip(1)
 
-    def starts(self, regions: Regions) -> tuple[Tensor, Tensor]:
-        """Step and stream of every start [R, S], S = longest + size - 1, the earliest first."""
-        offsets = torch.arange(self.longest + regions.size - 1)
-        step = regions.first.unsqueeze(1) - self.longest + 1 + offsets
-        return step, regions.stream.unsqueeze(1).expand_as(step)
+    def chosen(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps, streams and blocks [N] of targets out of whole regions, these drawn at random.
 
-    def inputs(self, step: Tensor, stream: Tensor, steps: int) -> Tensor:
-        """What is read from each start on [steps, N, ...]; past the data's end its last step again."""
-        times = (step.flatten() + torch.arange(steps).unsqueeze(1)).clamp(max=self.pieces.data.steps - 1)
-        data = self.pieces.data.inputs
-        return data[times.to(data.device), stream.flatten().to(data.device)]
+        Targets side by side share their runs; a region lies between two multiples of `REGION` steps of one
+        stream.
+        """
+        region = places[:, 1] * (len(self.task.targets) // REGION + 1) + places[:, 0] // REGION
+        which, count = region.unique_consecutive(return_counts=True)
+        order = torch.randperm(len(which), generator=self.pieces.generator)
+        drawn = order[: int((count[order].cumsum(0) < MOST_TARGETS).sum()) + 1]
+        step, stream = places[torch.isin(region, which[drawn])].T
+        blocks = stream * (len(self.task.targets) // BLOCK + 1) + step // BLOCK
+        return step, stream, blocks.unique_consecutive(return_inverse=True)[1]
 
-    def initial(self, regions: Regions) -> Any:
-        return self.pieces.runner.init_state(self.starts(regions)[0].numel())
+    def runs(self, step: Tensor, stream: Tensor) -> Runs:
+        """The starts that these targets [N] need."""
+        total = len(self.task.targets)
+        starts = step - self.lengths.unsqueeze(1) + 1 + stream * total
+        unique, serves = starts.unique(return_inverse=True)
+        steps = torch.zeros_like(unique)
+        lengths = self.lengths.unsqueeze(1).expand_as(serves)
+        steps.scatter_reduce_(0, serves.flatten(), lengths.flatten(), "amax")
+        order = steps.argsort(descending=True, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        return Runs((unique % total)[order], (unique // total)[order], steps[order], place[serves])
 
-    def unrelated(self, regions: Regions) -> Any:
-        """A state that the network visited elsewhere for each start, or None."""
-        found = self.pieces.visited(max(self.washout, self.longest), 0, UNRELATED)
-        if found is None:
-            return None
-        count = self.starts(regions)[0].numel()
-        order = torch.randint(len(found.step), (count,), generator=self.pieces.generator)
-        return self.pieces.pick(found.state, order)
+    def initial(self, step: Tensor, stream: Tensor) -> Any:
+        """The network's initial state, for each start."""
+        return self.pieces.runner.init_state(len(step))
 
-    def shuffled(self, regions: Regions) -> Any:
+    def unrelated(self, pasts: Visited) -> Callable[[Tensor, Tensor], Any]:
+        """What gives each start one of these states, drawn at random."""
+
+        def draw(step: Tensor, stream: Tensor) -> Any:
+            order = torch.randint(len(pasts.step), (len(step),), generator=self.pieces.generator)
+            return self.pieces.pick(pasts.state, order)
+
+        return draw
+
+    def shuffled(self, step: Tensor, stream: Tensor) -> Any:
         """The state after the tokens just before each start, as many as the longest context, shuffled."""
-        step, stream = self.starts(regions)
-        count = step.numel()
-        drawn = torch.rand(self.longest, count, generator=self.pieces.generator)
-        times = step.flatten() - self.longest + drawn.argsort(dim=0)
-        data = self.pieces.data.inputs
-        read = data[times.to(data.device), stream.flatten().to(data.device)]
-        state = self.pieces.runner.init_state(count)
-        for start, part in self.chunks(read, count):
-            state = self.pieces.runner.store(piece(part, start), state)[1]
-        return state
+        drawn = torch.rand(self.longest, len(step), generator=self.pieces.generator)
+        times = (step - self.longest + drawn.argsort(dim=0)).to(self.pieces.data.inputs.device)
+        read = self.pieces.data.inputs[times, stream.to(times.device)]
+        return self.pieces.follow(alone(read), self.pieces.runner.init_state(len(step)))[0]
 
-    def chunks(self, read: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
-        """A few steps at a time."""
-        size = max(1, self.longest // 8)
-        for start in range(0, len(read), size):
-            yield start, read[start : start + size]
-
-    def losses(self, regions: Regions, state: Any) -> Tensor:
-        """Loss in bits of every target at every length [n, R, size], NaN where there is no target."""
-        step, stream = self.starts(regions)
-        count, starts = step.shape
-        wanted = {int(n): k for k, n in enumerate(self.lengths)}
-        found = torch.full((len(self.lengths), count, regions.size), math.nan, dtype=torch.float64)
-        targets, kept = self.targets(regions), starts
-        for begin, part in self.chunks(self.inputs(step, stream, self.longest), count):
-            # A later start has fewer steps to the region's end: those that are through leave.
-            left = starts - begin
-            columns = torch.arange(count).unsqueeze(1) * kept + torch.arange(left)
-            state = self.pieces.pick(state, columns.flatten()) if left < kept else state
-            part = part.unflatten(1, (count, starts))[:, :, :left].flatten(1, 2)
-            values, state = self.pieces.runner.store(piece(part, begin), state)
-            kept = left
-            for n in range(begin + 1, begin + len(part) + 1):
-                if n in wanted:
-                    first = self.longest - n
-                    outputs = values[n - begin - 1].unflatten(0, (count, left))
-                    outputs = outputs[:, first : first + regions.size]
-                    found[wanted[n]] = self.bits(outputs.flatten(0, 1), targets.flatten()).view(targets.shape)
+    def losses(self, runs: Runs, targets: Tensor, begin: Callable[[Tensor, Tensor], Any]) -> Tensor:
+        """Loss in bits [n, N] of every target at every length, from the states that `begin` gives starts."""
+        found = torch.full(runs.serves.shape, math.nan, dtype=torch.float64)
+        for first in range(0, len(runs.step), MOST_RUNS):
+            part = slice(first, first + MOST_RUNS)
+            step, stream, steps = runs.step[part], runs.stream[part], runs.steps[part]
+            state, alive, read = begin(step, stream), len(step), 0
+            while read < int(steps[0]):
+                # The shorter runs, which come last, leave when they are through.
+                wanted = int((steps > read).sum())
+                state = self.pieces.pick(state, torch.arange(wanted)) if wanted < alive else state
+                alive, size = wanted, min(self.pieces.steps_of(wanted), int(steps[wanted - 1]) - read)
+                times = (step[:alive] + read + torch.arange(size).unsqueeze(1)).to(self.device)
+                inputs = self.pieces.data.inputs[times, stream[:alive].to(self.device)]
+                values, state = self.pieces.runner.store(piece(inputs, read), state)
+                for k, n in enumerate(self.lengths.tolist()):
+                    if read < n <= read + size:
+                        served = runs.serves[k] - first
+                        here = ((served >= 0) & (served < alive)).nonzero().flatten()
+                        outputs = values[n - read - 1][served[here].to(self.device)]
+                        found[k, here] = self.bits(outputs, targets[here])
+                read += size
         return found
-
-    def targets(self, regions: Regions) -> Tensor:
-        """[R, size]."""
-        steps = regions.first.unsqueeze(1) + torch.arange(regions.size)
-        return self.task.targets[steps, regions.stream.unsqueeze(1)]
 
     def bits(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss in bits [N] of outputs [N, H], NaN where there is no target."""
-        found = torch.full(targets.shape, math.nan, dtype=torch.float64)
-        real = (targets != NONE).nonzero().flatten()
-        size = HEAD_FLOATS
-        done = 0
-        while done < len(real):
-            rows = real[done : done + max(1, size)] if done else real[:1]
-            logits = read_logits(self.task.head, outputs[rows.to(outputs.device)], targets[rows])
-            loss = torch.nn.functional.cross_entropy(
-                logits, targets[rows].to(logits.device), reduction="none"
-            )
-            found[rows] = loss.double().cpu() / math.log(2)
+        """Loss in bits [N] of outputs [N, H]."""
+        parts, done, size = [], 0, 1  # how many logits there are is seen from the first row
+        while done < len(targets):
+            rows = targets[done : done + size]
+            logits = read_logits(self.task.head, outputs[done : done + size], rows)
+            loss = torch.nn.functional.cross_entropy(logits, rows.to(logits.device), reduction="none")
+            parts.append(loss.double().cpu() / math.log(2))
             done, size = done + len(rows), max(1, HEAD_FLOATS // logits.shape[1])
-        return found
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
 
     def summary(
-        self, start: Tensor, targets: Tensor, unrelated: Tensor | None, shuffled: Tensor | None
+        self,
+        start: Tensor,
+        unrelated: Tensor | None,
+        shuffled: Tensor | None,
+        targets: Tensor,
+        block: Tensor,
     ) -> Used:
-        """Means, paired differences and their errors from losses [n, R, size]."""
-        real = targets != NONE
+        """Means, paired differences and their errors from losses [n, N]."""
         excess = start - start[-1:]
-        mean = [None if x is None else x[:, real].mean(dim=1) for x in (unrelated, shuffled)]
-        blocks, loss_se = block_error(start, real)
         return Used(
             lengths=self.lengths,
-            loss=start[:, real].mean(dim=1),
-            loss_se=loss_se,
-            excess=excess[:, real].mean(dim=1),
-            excess_se=block_error(excess, real)[1],
-            loss_after_unrelated=mean[0],
-            loss_shuffled=mean[1],
+            loss=start.mean(dim=1),
+            loss_se=block_error(start, block),
+            excess=excess.mean(dim=1),
+            excess_se=block_error(excess, block),
+            loss_after_unrelated=None if unrelated is None else unrelated.mean(dim=1),
+            loss_shuffled=None if shuffled is None else shuffled.mean(dim=1),
             by_token_class=self.by_token_class(start, targets),
-            targets=int(real.sum()),
-            blocks=blocks,
+            targets=len(targets),
+            blocks=int(block[-1]) + 1,
         )
 
     def by_token_class(self, losses: Tensor, targets: Tensor) -> dict[str, list[float]] | None:
-        """Mean loss by class of the token to be predicted."""
+        """Mean loss by class of the token to be predicted, from losses [n, N]."""
         if self.task.band is None:
             return None
-        real = targets != NONE
-        band = self.task.band[targets[real]]
+        band = self.task.band[targets]
         columns: dict[str, list[float]] = {"band": [], "length": [], "loss": [], "targets": []}
         for which in band.unique().tolist():
-            for n, row in zip(self.lengths.tolist(), losses[:, real], strict=True):
+            for n, row in zip(self.lengths.tolist(), losses, strict=True):
                 held = row[band == which]
                 for name, value in zip(columns, (which, n, float(held.mean()), len(held)), strict=True):
                     columns[name].append(value)
         return columns
 
 
-def block_error(losses: Tensor, real: Tensor) -> tuple[int, Tensor]:
-    """Blocks, and the standard error [n] of mean losses [n, R, size] over them; NaN below 16 blocks."""
-    width = min(BLOCK, losses.shape[2])
-    sums = torch.cat([part.sum(dim=2) for part in losses.nan_to_num(0.0).split(width, dim=2)], dim=1)
-    rows = torch.cat([part.sum(dim=1) for part in real.double().split(width, dim=1)])
-    sums, rows = sums[:, rows > 0], rows[rows > 0]
-    left_out = ((sums.sum(1, keepdim=True) - sums) / (rows.sum() - rows)).T
-    return len(rows), jackknife_variance(left_out).sqrt()
+def block_error(losses: Tensor, block: Tensor) -> Tensor:
+    """The standard error [n] of mean losses [n, N] over blocks of targets [N]; NaN below 16 of them."""
+    rows = torch.bincount(block).double()
+    sums = torch.zeros(len(losses), len(rows), dtype=torch.float64).index_add_(1, block, losses)
+    left_out = (sums.sum(1, keepdim=True) - sums) / (rows.sum() - rows)
+    return jackknife_variance(left_out.T).sqrt()
 
 
 def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -360,6 +347,10 @@ def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     if int(targets.max()) >= logits.shape[1]:
         what = f"a logit for each target, up to {int(targets.max())}"
         raise expected("head", what, f"{logits.shape[1]} of them")
-    if not bool(logits.isfinite().any(dim=1).all()) or bool(logits.isnan().any()):
-        raise expected("head", "finite logits", "NaN, or Inf alone")
+    if bool((logits.isnan() | (logits == math.inf)).any()):
+        raise expected("head", "finite logits (or -Inf for what cannot be)", "NaN or Inf")
+    told = logits.gather(1, targets.to(logits.device).unsqueeze(1))
+    if bool((told == -math.inf).any()):
+        wrong = int(targets[(told == -math.inf).flatten().cpu().nonzero()[0]])
+        raise expected("head", "finite logits for what comes", f"-Inf for class {wrong}, which is a target")
     return logits

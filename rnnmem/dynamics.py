@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnmem.context import ContextUse, Task, Used
 from rnnmem.fit import FitOptions
-from rnnmem.forgetting import Twins
+from rnnmem.forgetting import Forgetting, Twins
 from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
 from rnnmem.network import Network
 from rnnmem.pieces import Pieces
@@ -44,10 +44,13 @@ def measure_dynamics(
         fields["used"] = ContextUse(pieces, task, options.lags + 1, washout).measure()
     warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
     fields = {name: None if failed(value) else value for name, value in fields.items()}
-    return fields, warnings + exploding(fields.get("learnable")) + cold_start(fields.get("used"))
+    forgotten = [fields.get(name) for name in ("forgotten", "forgotten_inputs")]
+    warnings += few_pairs(forgotten) + exploding(fields.get("learnable")) + cold_start(fields.get("used"))
+    return fields, warnings
 
 
 COLD = 0.05  # bits
+FEWEST_PAIRS = 10
 NAMES = {
     "forgotten": "forgetting of states",
     "forgotten_inputs": "forgetting of inputs",
@@ -59,6 +62,14 @@ NAMES = {
 def failed(value: Any) -> bool:
     """Whether a measure came back with the reason why there is none."""
     return isinstance(value, str)
+
+
+def few_pairs(twins: Sequence[Forgetting | None]) -> list[str]:
+    """Says where quantiles over pairs are of next to nothing."""
+    fewest = min((found.pairs for found in twins if found is not None), default=FEWEST_PAIRS)
+    if fewest >= FEWEST_PAIRS:
+        return []
+    return [f"forgotten: only {fewest} pair(s) of twins: use a longer sequence, more streams or smaller lags"]
 
 
 def exploding(learnable: Learnable | None) -> list[str]:

@@ -34,6 +34,7 @@ class Forgetting:
             it is at the floor from the start.
         convergence_length: the first step from which on the median stays at .01 or below, None if none.
         esp_index: mean ratio over the last quarter of the steps; 0 is evidence of the echo state property.
+        pairs: how many.
         kind: "state" or "input", what the twins' pasts differ in.
     """
 
@@ -44,6 +45,7 @@ class Forgetting:
     rate: float | None
     convergence_length: int | None
     esp_index: float
+    pairs: int
     kind: str
 
 
@@ -61,7 +63,7 @@ class Twins:
         self.stretch = max(washout, longest, 1)
 
     def from_states(self) -> Forgetting | str:
-        """State forgetting: the twins start from states visited at unrelated times and in other streams."""
+        """State forgetting: the twins start from states visited at unrelated times and streams."""
         found = self.pieces.visited(self.stretch, 0, 2 * MOST_PAIRS)
         return self.too_short() if found is None else self.run(found.state, found.features, "state")
 
@@ -135,6 +137,7 @@ def summary(ratio: Tensor, floor: float, kind: str) -> Forgetting:
         rate=asymptotic_rate(median, floor),
         convergence_length=first if first < len(ratio) else None,
         esp_index=float(last_quarter.mean()),
+        pairs=ratio.shape[1],
         kind=kind,
     )
 

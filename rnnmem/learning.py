@@ -206,14 +206,13 @@ def measure_learning(
 
 
 def predicting(pieces: Pieces, targets: Tensor, longest: int, begins: int) -> tuple[Tensor, Tensor] | None:
-    """Steps and streams [N] at which something is predicted, so many steps in; early ones will do."""
+    """Steps and streams [N] at which something is predicted, so many steps in or more."""
     real = targets != NONE
     real[: begins + longest] = False
     wanted = real.nonzero()
     if not len(wanted):
         return None
-    rounds = -(-MOST_SAMPLES // targets.shape[1])
-    end = max(begins * (rounds + 1) + longest, int(wanted[:MOST_SAMPLES][-1, 0]) + 1)
+    end = max(pieces.span(begins) + longest, int(wanted[:MOST_SAMPLES][-1, 0]) + 1)
     near = wanted[wanted[:, 0] < end]
     step, stream = near[torch.randperm(len(near), generator=pieces.generator)[:MOST_SAMPLES]].T
     return step, stream
@@ -227,7 +226,7 @@ def pulled_losses(
     A layer's state after the predicting step holds the output that the head reads. What an object puts out is
     its own affair: its loss is differentiated by the state before that step.
     """
-    state = pieces.before(step - longest, stream)
+    state, _ = pieces.before(step - longest, stream)
     inputs = pieces.at(step - longest, stream, longest + 1).inputs
     targets = task.targets[step, stream]
     if isinstance(pieces.runner, ObjectRunner):

@@ -17,6 +17,8 @@ from rnnmem.chunks import FRESH, Chunk, Streams, chunk_steps
 from rnnmem.runner import Runner, stream_join
 from rnnmem.tree import tree_map
 
+SPAN, ROUNDS = 65_536, 16  # rows, and stretches, that are run to visit states
+
 
 @dataclass(frozen=True)
 class Visited:
@@ -53,7 +55,9 @@ class Pieces:
         self.lengths = whole if data.lengths is None else data.lengths.cpu()
 
     def visited(self, stretch: int, room: int, most: int) -> Visited | None:
-        """States visited in one run, `stretch` steps apart, drawn at random where there are more.
+        """States visited in one run, drawn at random among those `stretch` steps apart in every stream.
+
+        The run ends where `SPAN` rows or 16 stretches, whichever is longer, are over.
 
         Args:
             stretch: steps before the first and between two.
@@ -63,38 +67,30 @@ class Pieces:
         Returns:
             At most `most` of them, in random order; None where there is none.
         """
-        found: list[Visited] = []
-        state, count = self.runner.init_state(self.data.batch), 0
-        for end in range(stretch, self.data.steps - room + 1, stretch):
-            state, last = self.follow(self.data.time(end - stretch, end), state)
-            alive = (self.lengths >= end + room).nonzero().flatten()
-            if len(alive):
-                step = torch.full((len(alive),), end)
-                found.append(Visited(self.pick(state, alive), last[alive.to(last.device)], step, alive))
-                count += len(alive)
-            if count >= most:
-                break
-        if not found:
+        steps = torch.arange(stretch, min(self.span(stretch), self.data.steps - room) + 1, stretch)
+        places = (self.lengths >= steps.unsqueeze(1) + room).nonzero()
+        if not len(places):
             return None
-        order = torch.randperm(count, generator=self.generator)[:most]
-        features = torch.cat([each.features for each in found])
-        return Visited(
-            self.pick(stream_join(self.runner, [each.state for each in found]), order),
-            features[order.to(features.device)],
-            torch.cat([each.step for each in found])[order],
-            torch.cat([each.stream for each in found])[order],
-        )
+        index, stream = places[torch.randperm(len(places), generator=self.generator)[:most]].T
+        step = steps[index]
+        return Visited(*self.before(step, stream), step, stream)
 
-    def before(self, step: Tensor, stream: Tensor) -> Any:
-        """The states [N] before steps `step` of streams `stream`, visited in one run."""
-        state, at, found, order = self.runner.init_state(self.data.batch), 0, [], []
+    def span(self, stretch: int) -> int:
+        """Steps that are run, from the beginning, to visit states."""
+        return max(ROUNDS * stretch, SPAN // self.data.batch)
+
+    def before(self, step: Tensor, stream: Tensor) -> tuple[Any, Tensor]:
+        """The state before steps >= 1 [N] of streams [N], and what is measured of it [N, F], in one run."""
+        state, at, found, features, order = self.runner.init_state(self.data.batch), 0, [], [], []
         for time in step.unique().tolist():
-            if time > at:
-                state, at = self.follow(self.data.time(at, time), state)[0], time
-            here = (step == time).nonzero().flatten()
+            state, last = self.follow(self.data.time(at, time), state)
+            at, here = time, (step == time).nonzero().flatten()
             found.append(self.pick(state, stream[here]))
+            features.append(last[stream[here].to(last.device)])
             order.append(here)
-        return self.pick(stream_join(self.runner, found), torch.cat(order).argsort())
+        back = torch.cat(order).argsort()
+        joined = torch.cat(features)
+        return self.pick(stream_join(self.runner, found), back), joined[back.to(joined.device)]
 
     def pick(self, state: Any, order: Tensor) -> Any:
         """The state of some streams, in this order."""
@@ -133,9 +129,13 @@ class Pieces:
             state, last = after, features[-1].clone()
         return state, last
 
+    def steps_of(self, streams: int) -> int:
+        """How many steps of so many streams may run at once."""
+        return chunk_steps(streams, self.features, self.flops)
+
     def chunks(self, data: Streams, state: Any) -> Iterator[tuple[Tensor, Any]]:
         """Features [t, B, F] of the next steps, and the state after them."""
-        size = chunk_steps(data.batch, self.features, self.flops)
+        size = self.steps_of(data.batch)
         for start in range(0, data.steps, size):
             values, state = self.runner.store(piece(data.inputs[start : start + size], start), state)
             yield values, state

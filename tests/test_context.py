@@ -92,31 +92,83 @@ def test_losses_are_those_of_each_window_alone(layers):
     targets[100:300, 1] = NONE
     use = use_of(model, read, head, targets, [1, 2, 5, 11, 12], table)
     with torch.no_grad():
-        regions = use.regions(23)
-        losses = use.losses(regions, use.initial(regions))
-        for r, (first, stream) in enumerate(
-            zip(regions.first.tolist(), regions.stream.tolist(), strict=True)
-        ):
-            for i in range(0, regions.size, 7):
-                t = first + i
-                for k, n in enumerate(use.lengths.tolist()):
-                    if targets[t, stream] == NONE:
-                        assert math.isnan(losses[k, r, i])
-                        continue
-                    out = model(table[read[t - n + 1 : t + 1, stream]].unsqueeze(1))[0][-1]
-                    expected = nn.functional.cross_entropy(head(out), targets[t, stream].view(1)) / math.log(
-                        2
-                    )
-                    assert float(losses[k, r, i]) == pytest.approx(float(expected), rel=1e-9)
+        step, stream, _ = use.chosen(use.places(11))
+        losses = use.losses(use.runs(step, stream), targets[step, stream], use.initial)
+        assert not bool(losses.isnan().any())
+        for i in range(0, len(step), 7):
+            t, b = int(step[i]), int(stream[i])
+            for k, n in enumerate(use.lengths.tolist()):
+                out = model(table[read[t - n + 1 : t + 1, b]].unsqueeze(1))[0][-1]
+                expected = nn.functional.cross_entropy(head(out), targets[t, b].view(1)) / math.log(2)
+                assert float(losses[k, i]) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_a_region_begins_where_all_lengths_have_their_tokens():
-    read = tokens(500, 2)
+def test_targets_are_taken_in_whole_regions_and_never_twice():
+    read = tokens(3000, 4)
+    targets = next_tokens(read, None)
+    targets[::3, 1] = NONE
+    use = use_of(nn.RNN(3, 2).double(), read, None, targets, [1, 40], torch.randn(8, 3).double())
+    step, stream, block = use.chosen(use.places(79))
+    assert 2048 <= len(step) < 2048 + 256
+    assert len(set(zip(step.tolist(), stream.tolist(), strict=True))) == len(step)
+    assert int(step.min()) >= 79
+    assert bool((targets[step, stream] != NONE).all())
+    for b, region in set(zip(stream.tolist(), (step // 256).tolist(), strict=True)):
+        wanted = [
+            t for t in range(max(79, 256 * region), min(3000, 256 * (region + 1))) if targets[t, b] != NONE
+        ]
+        assert step[(stream == b) & (step // 256 == region)].tolist() == wanted
+    for which in range(int(block[-1]) + 1):
+        inside = block == which
+        assert len(set(stream[inside].tolist())) == 1
+        assert len(set((step[inside] // 32).tolist())) == 1
+    assert len(use.places(3000)) == 0
+
+
+def test_runs_are_what_the_targets_need_and_no_more():
+    read = tokens(400, 2)
     use = use_of(
-        nn.RNN(3, 2).double(), read, None, next_tokens(read, None), [1, 40], torch.randn(8, 3).double()
+        nn.RNN(3, 2).double(), read, None, next_tokens(read, None), [1, 3, 9], torch.randn(8, 3).double()
     )
-    assert int(use.regions(79).first.min()) >= 79
-    assert use.regions(500) is None
+    step, stream = torch.tensor([50, 51, 200]), torch.tensor([0, 0, 1])
+    runs = use.runs(step, stream)
+    needed = {(int(t) - n + 1, int(b)): 0 for n in (1, 3, 9) for t, b in zip(step, stream, strict=True)}
+    for t, b in zip(step.tolist(), stream.tolist(), strict=True):
+        for n in (1, 3, 9):
+            needed[t - n + 1, b] = max(needed[t - n + 1, b], n)
+    starts = zip(runs.step.tolist(), runs.stream.tolist(), strict=True)
+    assert dict(zip(starts, runs.steps.tolist(), strict=True)) == needed
+    assert runs.steps.tolist() == sorted(runs.steps.tolist(), reverse=True)
+    for k, n in enumerate((1, 3, 9)):
+        assert torch.equal(runs.step[runs.serves[k]], step - n + 1)
+        assert torch.equal(runs.stream[runs.serves[k]], stream)
+
+
+def test_targets_at_the_ends_of_streams_of_any_length_count():
+    table = torch.eye(8, dtype=F64)
+    given = {"embedding": table, "head": last_slot(8), "innovation_order": 0, "washout": 10}
+    read = tokens(1000, 40)
+    ends = torch.full_like(read, NONE)
+    ends[-1] = read[-4]
+    report = rnnmem.assess(shift_register(4, 8), read, lags=32, targets=ends, **given)
+    assert report.used.targets == 40
+    assert report.used.span() == 4
+    lengths = torch.randint(5, 61, (1000,), generator=torch.Generator().manual_seed(0))
+    read = tokens(60, 1000)
+    given |= {"lengths": lengths, "split": "streams", "targets": delayed(read, 3)}
+    used = rnnmem.assess(shift_register(4, 8), read, lags=8, **given).used
+    assert used.targets >= 2048
+    assert used.span() == 4
+
+
+def test_padding_makes_no_token_frequent():
+    lengths = torch.full((50,), 20)
+    read = tokens(200, 50, 30) + 1
+    read[20:] = 0
+    model, table, head = nn.GRU(3, 6).double(), torch.randn(31, 3).double(), nn.Linear(6, 31).double()
+    given = {"embedding": table, "head": head, "lengths": lengths, "split": "streams", "lags": 4}
+    used = rnnmem.assess(model, read, **given).used
+    assert set(used.by_token_class["band"]) == set(range(5))
 
 
 def test_shuffling_leaves_what_no_order_changes():
@@ -126,33 +178,79 @@ def test_shuffling_leaves_what_no_order_changes():
     targets = next_tokens(read, None)
     use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
     with torch.no_grad():
-        regions = use.regions(2 * longest - 1)
-        found = use.losses(regions, use.shuffled(regions))
+        step, stream, _ = use.chosen(use.places(2 * longest - 1))
+        found = use.losses(use.runs(step, stream), targets[step, stream], use.shuffled)
     one_hot = nn.functional.one_hot(read, 8).double()
-    for r, (first, stream) in enumerate(zip(regions.first.tolist(), regions.stream.tolist(), strict=True)):
-        for i in range(0, regions.size, 31):
-            for k, n in enumerate((1, 7, longest)):
-                t = first + i
-                if targets[t, stream] == NONE:
-                    continue
-                logits = one_hot[t - n + 1 - longest : t + 1, stream].sum(dim=0)
-                expected = nn.functional.cross_entropy(logits, targets[t, stream]) / math.log(2)
-                assert float(found[k, r, i]) == pytest.approx(float(expected), rel=1e-9)
+    for i in range(0, len(step), 31):
+        for k, n in enumerate((1, 7, longest)):
+            t, b = int(step[i]), int(stream[i])
+            logits = one_hot[t - n + 1 - longest : t + 1, b].sum(dim=0)
+            expected = nn.functional.cross_entropy(logits, targets[t, b]) / math.log(2)
+            assert float(found[k, i]) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_standard_errors_cover_the_paired_difference():
-    """The head is told the token two steps back and a coin that it always believes: the truth is known."""
+    """Losses that are noise about a known difference."""
     inside, trials = 0, 200
+    block = torch.arange(2048) // 32
+    use = use_of(nn.RNN(1, 1).double(), torch.zeros(9, 1, 1, dtype=F64), None, torch.zeros(9, 1), [1, 2])
     for seed in range(trials):
-        losses = torch.randn(2, 8, 256, generator=torch.Generator().manual_seed(seed), dtype=F64)
+        losses = torch.randn(2, 2048, generator=torch.Generator().manual_seed(seed), dtype=F64)
         losses[0] += 0.05
-        real = torch.ones(8, 256, dtype=torch.bool)
-        use = use_of(nn.RNN(1, 1).double(), torch.zeros(9, 1, 1, dtype=F64), None, torch.zeros(9, 1), [1, 2])
-        found = use.summary(losses, torch.zeros(8, 256, dtype=torch.int64), None, None)
+        found = use.summary(losses, None, None, torch.zeros(2048, dtype=torch.int64), block)
         assert found.blocks == 64
-        assert bool(real.all())
         inside += bool(abs(found.excess[0] - 0.05) <= 2 * found.excess_se[0])
     assert 0.9 <= inside / trials <= 0.99
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_logits_without_an_end_are_refused_where_they_would_tell_a_loss(value):
+    def head(outputs):
+        logits = outputs[:, :8].clone()
+        logits[:, 3] = value
+        return logits
+
+    given = {"embedding": torch.eye(8, dtype=F64), "lags": 4}
+    with pytest.raises(rnnmem.RnnMemError, match="head: expected finite logits"):
+        rnnmem.assess(shift_register(2, 8), tokens(1500, 2), head=head, **given)
+
+
+def test_what_cannot_be_may_have_no_logit():
+    def head(outputs):
+        return torch.cat((outputs[:, :8], torch.full((len(outputs), 1), -math.inf, dtype=F64)), dim=1)
+
+    given = {"embedding": torch.eye(8, dtype=F64), "lags": 4}
+    assert rnnmem.assess(shift_register(2, 8), tokens(1500, 2), head=head, **given).used.span() is not None
+
+
+def test_the_last_layers_output_is_read_whichever_layer_is_measured():
+    torch.manual_seed(0)
+    model, head = nn.GRU(3, 6, num_layers=2).double(), nn.Linear(6, 8).double()
+    given = {"embedding": torch.randn(8, 3).double(), "lags": 5, "head": head}
+    one, other = (rnnmem.assess(model, tokens(1500, 3), layer=layer, **given).used for layer in (0, 1))
+    torch.testing.assert_close(one.loss, other.loss)
+
+
+def test_a_costly_cold_start_is_told_and_a_cheap_one_is_not():
+    """A state that takes some forty steps to rise to 1, and a head that is wrong until it has."""
+    read, eye = tokens(2500, 4), torch.eye(8, dtype=F64)
+    rising = EchoState(
+        torch.full((1, 8), 1e-3, dtype=F64) * torch.arange(8),
+        torch.full((1, 1), 0.9, dtype=F64),
+        torch.full((1,), 0.1, dtype=F64),
+        activation="identity",
+    )
+    given = {"embedding": eye, "lags": 8}
+
+    def head(outputs):
+        return 10 * (1 - outputs) * eye[0]
+
+    told = "context used: given 9 tokens, the model is still"
+    warm = {"head": lambda outputs: 0 * head(outputs), **given}
+    assert [w.startswith(told) for w in rnnmem.assess(rising, read, head=head, **given).warnings].count(
+        True
+    ) == 1
+    assert not [w for w in rnnmem.assess(rising, read, **warm).warnings if w.startswith("context used")]
 
 
 def test_next_tokens_end_with_their_streams():
@@ -244,6 +342,10 @@ def test_advice_of_training_says_what_is_missing():
     assert "trained_window=" in suitable_length_training(used, None, None).reason
     assert suitable_length_training(used, None, 32).length == 16
     assert suitable_length_training(used, None, 12).length == 12
+    capped = made([1, 2, 5, 8, 16], [1, 1, 0, 0, 0], [0.0] * 5)
+    assert suitable_length_training(capped, None, 12).length == 12
+    assert "window of 12" in suitable_length_training(capped, None, 12).reason
+    assert suitable_length_training(capped, None, 12).evidence["at_least"] == 0.0
     assert suitable_length_training(used, None, 12).evidence["at_least"] == 1.0
     censored = made([1, 2, 4], [1.0, 1.0, 0.0], [0.0] * 3)
     assert suitable_length_training(censored, None, 32).length is None

@@ -369,7 +369,7 @@ def test_a_network_of_several_attractors_keeps_some_twins_apart():
     """A unit that stays where its first input has put it: twins from one side meet, the others never do."""
     model = EchoState(torch.tensor([[0.05]], dtype=F64), torch.tensor([[3.0]], dtype=F64), activation="tanh")
     inputs = noise(3000, 8)
-    inputs[0, :4], inputs[0, 4:] = 60.0, -60.0
+    inputs[0, :6], inputs[0, 6:] = 60.0, -60.0
     found = rnnmem.assess(model, inputs, lags=30).forgotten
     assert float(found.median[-1]) < 0.1
     assert float(found.q90[-1]) > 1

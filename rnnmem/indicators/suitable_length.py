@@ -86,7 +86,8 @@ def suitable_length_training(
         )
         return SuitableLength(None, None, evidence, reason)
     if u == longest < trained_window:
-        reason = f"it uses {u} tokens or more: measure with lags of {trained_window - 1} or more"
+        more = "token" if u == 1 else "tokens"
+        reason = f"it uses {u} {more} or more: measure with lags of {trained_window - 1} or more"
         return SuitableLength(None, None, evidence, reason)
     if FACTOR * u > trained_window:
         reason = (
@@ -96,4 +97,9 @@ def suitable_length_training(
         return SuitableLength(trained_window, u, {**evidence, "at_least": 1.0}, reason)
     length = 1 << (FACTOR * u - 1).bit_length()
     reason = f"the model uses {u} tokens, and {length} is the first power of two from twice that on"
-    return SuitableLength(min(length, trained_window), u, {**evidence, "at_least": 0.0}, reason)
+    if length > trained_window:
+        length = trained_window
+        reason = (
+            f"the model uses {u} tokens, and twice that needs the window of {length} that it was trained at"
+        )
+    return SuitableLength(length, u, {**evidence, "at_least": 0.0}, reason)

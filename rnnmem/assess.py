@@ -141,7 +141,8 @@ def assess(
         settings = describe_settings(options, layer, state, share)
         report = Assessment(session, options, first, settings).run(readout, show)
         fields, warnings = measure_dynamics(session, options, wanted, task)
-        settings = {**report.settings, "trained_window": trained_window}
+        window = None if trained_window is None else int(trained_window)
+        settings = {**report.settings, "trained_window": window}
         return replace(report, **fields, settings=settings, warnings=[*report.warnings, *warnings])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnmem.assess import assess
 from rnnmem.comparison import Comparison
+from rnnmem.dynamics import about_whole_network
 from rnnmem.errors import expected
 from rnnmem.network import read_network
 from rnnmem.options import read_choice
@@ -73,6 +74,8 @@ def compare(
     unknown = set(assess_options) - set(signature(assess).parameters) | {"model"} & set(assess_options)
     if unknown:
         raise expected("assess_options", "options of assess", sorted(unknown))
+    if isinstance(assess_options.get("measures"), Iterator):
+        assess_options["measures"] = tuple(assess_options["measures"])
     if "state" in assess_options:
         raise expected("state", "states=[...] in its place", repr(assess_options["state"]))
     embeddings = {name: by_name("embedding", embedding, name, len(seeds)) for name, seeds in named.items()}
@@ -126,14 +129,23 @@ def assess_state(
     given |= {"targets": None, "trained_window": None}
     report = assess(model, inputs, **given)
     settings = {**report.settings, "trained_window": before.settings.get("trained_window")}
-    return replace(report, learnable=before.learnable, used=before.used, settings=settings)
+    warnings = [*report.warnings, *about_whole_network(before.warnings)]
+    fields: dict[str, Any] = {"learnable": before.learnable, "used": before.used}
+    return replace(report, **fields, settings=settings, warnings=warnings)
 
 
 def as_function(head: Any) -> Any:
     """A head that makes logits: a weight [V, H] is applied."""
-    if isinstance(head, Tensor):
-        return lambda outputs: outputs @ head.T.to(outputs)
-    return head
+    if not isinstance(head, Tensor):
+        return head
+
+    def logits(outputs: Tensor) -> Tensor:
+        if head.dtype != outputs.dtype or head.device != outputs.device:
+            what = f"a weight of {outputs.dtype} on {outputs.device} like the model"
+            raise expected("head", what, f"{head.dtype} on {head.device}")
+        return outputs @ head.T
+
+    return logits
 
 
 def seeds_of(name: str, value: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnmem.errors import expected, shown
+from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.fit import token_bands
 from rnnmem.indicators.curve import FEWEST_BLOCKS, jackknife_variance, student
 from rnnmem.lags import is_number
@@ -335,6 +335,8 @@ def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     wanted = f"outputs (N, {outputs.shape[1]}) to logits (N, V)"
     try:
         logits = head(outputs)
+    except RnnMemError:
+        raise
     except Exception as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise expected("head", wanted, f"{type(error).__name__}: {what}") from error

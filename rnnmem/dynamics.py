@@ -64,6 +64,12 @@ def failed(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def about_whole_network(warnings: list[str]) -> list[str]:
+    """The warnings about what is the same whichever layer and state is measured: gradients and context."""
+    begins = (f"{NAMES['learnable']}:", "exploding gradients:", f"{NAMES['used']}:")
+    return [line for line in warnings if line.startswith(begins)]
+
+
 def few_pairs(twins: Sequence[Forgetting | None]) -> list[str]:
     """Says where quantiles over pairs are of next to nothing."""
     fewest = min((found.pairs for found in twins if found is not None), default=FEWEST_PAIRS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnmem.indicators import span as spans
-from rnnmem.words import NONE, entropy, not_settled, number, plural, tested_lags, with_error
+from rnnmem.words import NONE, entropy, not_settled, number, plural, reached, tested_lags, with_error
 
 if TYPE_CHECKING:
     from rnnmem.indicators.curve import Curve
@@ -194,7 +194,12 @@ def dynamics_rows(report: MemoryReport) -> list[Row]:
         rows += [
             row("convergence length", "", shown, told),
             row("forgetting rate", "", number(forgotten.rate), ""),
-            row("ESP index", "", f"{forgotten.esp_index:.2g}", f"steps {last - last // 4:,} to {last:,}"),
+            row(
+                "ESP index",
+                "",
+                f"{forgotten.esp_index:.2g}",
+                f"steps {last + 1 - max(1, (last + 1) // 4):,} to {last:,}",
+            ),
         ]
     if (learnable := report.learnable) is not None:
         rows.append(
@@ -221,13 +226,6 @@ def dynamics_rows(report: MemoryReport) -> list[Row]:
 
 
 SEEDED = {"state": "random directions", "loss": "targets' losses"}
-
-
-def reached(value: int | None, last: int) -> str:
-    """A lag, "at least" where it is the last that was looked at."""
-    if value is None:
-        return NONE
-    return f"at least {value:,}" if value == last and value > 0 else f"{value:,}"
 
 
 def memory_horizon_text(report: MemoryReport) -> str:

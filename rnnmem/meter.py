@@ -12,7 +12,7 @@ from rnnmem.backends import BACKENDS, choose_backend
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.measurement import Measurement
 from rnnmem.meter_state import check_equal, read_carry, read_state, read_tally
-from rnnmem.network import Network, ObjectNetwork, fingerprint, read_network
+from rnnmem.network import Network, ObjectNetwork, digest_of, fingerprint, read_network
 from rnnmem.options import read_full, read_precision
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -91,8 +91,8 @@ class MemoryMeter:
         self.precision = read_precision(precision)
         self.model, self.backend = model, backend
         self.embedding, self.semantics = embedding, semantics
-        fitted = maps.settings.get("weights")
-        self.strange = fitted is not None and fitted != fingerprint(self.network, table)
+        self.weights = fingerprint(self.network, table)
+        self.strange = maps.settings.get("weights") not in (None, self.weights)
         self.measurement = Measurement(maps)
         self.ran = backend
 
@@ -203,6 +203,11 @@ class MemoryMeter:
             if (carry.tokens is not None) != session.space.tokens:
                 raise expected("inputs", "tokens or floats like the chunks before", "the other")
 
+    def _described(self) -> dict[str, Any]:
+        """What meters have to have in common for their sums to be of one network."""
+        table = None if self.semantics is None else digest_of([self.semantics])
+        return {**self.network.describe(), "weights": self.weights, "semantics": table}
+
     def compute(self) -> MemoryReport:
         """The report of what has been measured so far.
 
@@ -240,7 +245,7 @@ class MemoryMeter:
             raise expected("other", "another meter", "the same one")
         if self.maps is not other.maps and not self.maps.equals(other.maps):
             raise expected("other", "a meter with the same maps", "one with other maps")
-        mine_is, other_is = self.network.describe(), other.network.describe()
+        mine_is, other_is = self._described(), other._described()
         if mine_is != other_is:
             what = [f"{name} {other_is[name]}" for name in other_is if other_is[name] != mine_is.get(name)]
             raise expected("other", "a meter of the same model", f"one of another: {', '.join(what)}")
@@ -271,7 +276,7 @@ class MemoryMeter:
         Example: see docs/scale.md.
         """
         rank, ranks = check_group(group)
-        described = {"maps": digest(self.maps), **self.network.describe()}
+        described = {"maps": digest(self.maps), **self._described()}
         here = set() if self.measurement.tally is None else set(self.ran.split(JOINED))
         ran = check_alike(group, ranks, described, here)
         total = copy.copy(self)

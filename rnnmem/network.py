@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,14 +221,17 @@ def fingerprint(network: Network | ObjectNetwork, embedding: Tensor | None) -> s
     """A short digest of weights and embedding; None for an object, whose weights are its own affair."""
     if isinstance(network, ObjectNetwork):
         return None
-    digest = hashlib.blake2b(digest_size=8)
-    for layer in network.layers:
-        w = layer.weights
-        digest.update(f"{layer.unit.name} {w.leak}".encode())
-        for part in (w.ih, w.hh, w.bias_ih, w.bias_hh):
-            digest.update(part.cpu().contiguous().numpy().tobytes())
-    if embedding is not None:
-        digest.update(embedding.cpu().contiguous().numpy().tobytes())
+    names = " ".join(f"{layer.unit.name} {layer.weights.leak}" for layer in network.layers)
+    weights = [layer.weights for layer in network.layers]
+    parts = [part for w in weights for part in (w.ih, w.hh, w.bias_ih, w.bias_hh)]
+    return digest_of(parts if embedding is None else [*parts, embedding], names)
+
+
+def digest_of(tensors: Sequence[Tensor], names: str = "") -> str:
+    """A short digest of all numbers of some tensors."""
+    digest = hashlib.blake2b(names.encode(), digest_size=8)
+    for part in tensors:
+        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -407,5 +411,4 @@ def whole_module(model: nn.Module) -> RnnMemError:
     if not recurrent:
         return expected("model", SUPPORTED, f"{type(model).__name__}, which holds no recurrent layer")
     call = f"assess(model.{recurrent[-1]}, inputs{embedding}{head})"
-    call += " (but for head=, until what a model uses can be measured)" if head else ""
     return expected("model", "the recurrent layer itself", f"{type(model).__name__}: call {call}")

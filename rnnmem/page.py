@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rnnmem
-from rnnmem import comparison_words, plot, words
+from rnnmem import comparison_words, dynamics_words, plot, words
 from rnnmem.indicator_words import SENTENCES, Row, indicator_rows
 from rnnmem.indicators.breakdown import Table
 from rnnmem.words import NONE, control, number, with_error
@@ -75,7 +75,7 @@ def answer(report: MemoryReport) -> str:
     """Headline, evidence, and the figure with what its curves are."""
     state = report.settings.get("state", "output")
     kicker = f"Memory report: {words.network_name(report)}, {state} state"
-    sentences = [*words.evidence(report), *words.dynamics(report)]
+    sentences = [*words.evidence(report), *dynamics_words.sentences(report)]
     told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     names = ["retention", "own retention"]
     names += [n for n in ("linear", "inference", "memoryless", "window") if report.controls[n] is not None]
@@ -84,7 +84,7 @@ def answer(report: MemoryReport) -> str:
     drawn = figures(plot.report_svg(report), f"Retention by lag. {headline}")
     keys += "".join(
         f"<li><b>{name.capitalize()}</b>: {escape(text)}</li>"
-        for name, text in words.DYNAMICS.items()
+        for name, text in dynamics_words.MEANINGS.items()
         if getattr(report, name) is not None
     )
     caption = f"<p>{escape(words.retention_sentence(report))}</p><ul>{keys}</ul>"

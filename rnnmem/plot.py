@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnmem import comparison_words, words
+from rnnmem import comparison_words, dynamics_words, words
 from rnnmem.drawing import INK, PAPER, TEXT, draw_lag_axis, legend, own_style, panels, svg
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def draw_forgotten(panel: Axes, report: MemoryReport, colour: str, alone: bool) 
         if (inputs := report.forgotten_inputs) is not None:
             style: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "color": INFERENCE}
             panel.plot(inputs.lags.numpy(), visible(inputs.median), **style)
-        panel.set_title(words.forgotten_note(report), fontsize=TEXT, loc="right")
+        panel.set_title(dynamics_words.forgotten_note(report), fontsize=TEXT, loc="right")
     panel.plot(steps, visible(found.median), color=colour, linewidth=1.6)
 
 
@@ -127,7 +127,7 @@ def draw_learnable(panel: Axes, report: MemoryReport, colour: str, alone: bool) 
     logarithmic(panel, "learnable:\ngradient's length", float(found.gain.max()))
     if alone:
         panel.fill_between(found.lags.numpy(), *spread(found), color=colour, alpha=0.22, linewidth=0.5)
-        panel.set_title(words.learnable_note(report), fontsize=TEXT, loc="right")
+        panel.set_title(dynamics_words.learnable_note(report), fontsize=TEXT, loc="right")
     panel.plot(found.lags.numpy(), visible(found.gain), color=colour, linewidth=1.6)
 
 
@@ -145,7 +145,7 @@ def draw_used(panel: Axes, report: MemoryReport, colour: str, alone: bool) -> No
             if curve is not None:
                 beyond = (curve - found.loss[-1]).numpy()
                 panel.plot(steps, beyond, color=INFERENCE, linewidth=1.2, linestyle=dash)
-        panel.set_title(words.used_note(report), fontsize=TEXT, loc="right")
+        panel.set_title(dynamics_words.used_note(report), fontsize=TEXT, loc="right")
     panel.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.6)
 
 

@@ -1,9 +1,9 @@
 """Adds up the sums of meters on many processes, over torch.distributed, in a binomial tree.
 
 In round i, process k + 2^i sends what it holds to process k, which adds it to its own; then the first one
-sends the sum to all. So a process sends and receives at most log2(P) times and holds two tallies at a time,
-whatever the number P of processes, and the order of the additions, hence every bit of the sum, depends on P
-alone.
+sends the sum to all. So a process sends and receives at most log2(P) times and holds three tallies at most
+(its meter's, the sum so far, and what came), whatever the number P of processes; and the order of the
+additions, hence every bit of the sum, depends on P alone.
 """
 
 from __future__ import annotations

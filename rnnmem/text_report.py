@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rnnmem import comparison_words, words
+from rnnmem import comparison_words, dynamics_words, words
 from rnnmem.indicator_words import Row, indicator_rows
 from rnnmem.words import control, number, with_error
 
@@ -26,7 +26,7 @@ def report_text(report: MemoryReport) -> str:
     parts = [
         fill(words.headline(report)),
         *map(fill, words.evidence(report)),
-        *map(fill, words.dynamics(report)),
+        *map(fill, dynamics_words.sentences(report)),
         "",
         *lag_table(report),
         "",

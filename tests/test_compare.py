@@ -75,3 +75,27 @@ def test_trained_is_never_mixed_with_untrained():
     models = nets(GRU=lambda: torch.nn.GRU(2, 4), RNN=lambda: torch.nn.RNN(2, 4))
     with pytest.raises(rnnmem.RnnMemError, match="trained: expected networks that are all"):
         rnnmem.compare(models, INPUTS, trained={"GRU": True, "RNN": False}, **OPTIONS)
+
+
+def test_what_is_about_the_whole_network_is_told_of_every_state():
+    options = {"lags": [0, 1, 2, 30], "split": "streams", "measures": iter(("kept", "learnable"))}
+    found = rnnmem.compare({"LSTM": torch.nn.LSTM(2, 5)}, torch.randn(20, 200, 2), **options)
+    for state in ("output", "full"):
+        (report,) = found.reports["LSTM"][state]
+        assert report.learnable is None
+        assert sum(w.startswith("reach of gradients: not measured") for w in report.warnings) == 1
+    options["measures"] = iter(("learnable",))
+    given = {"embedding": torch.randn(9, 2), "head": torch.nn.Linear(5, 9), "lags": 3}
+    read = torch.randint(9, (600, 3))
+    found = rnnmem.compare({"LSTM": torch.nn.LSTM(2, 5)}, read, measures=options["measures"], **given)
+    for state in ("output", "full"):
+        (report,) = found.reports["LSTM"][state]
+        assert report.learnable is not None
+        assert report.used is not None
+
+
+def test_a_head_of_another_dtype_is_refused():
+    given = {"embedding": torch.randn(9, 2), "states": ["output"], **OPTIONS}
+    for head in (torch.randn(9, 4).double(), torch.ones(9, 4, dtype=torch.int64)):
+        with pytest.raises(rnnmem.RnnMemError, match=r"head: expected a weight of torch\.float32"):
+            rnnmem.compare({"GRU": torch.nn.GRU(2, 4)}, torch.randint(9, (600, 3)), head=head, **given)

@@ -41,8 +41,10 @@ def on_rank(rank, ranks, place, others):
         "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=60)
     )
     model, table, read, maps = made()
-    if others and rank == 1:
+    if others == "maps" and rank == 1:
         maps = rnnmem.fit_recall(model, read[:300], embedding=table, lags=3, washout=20)
+    if others == "weights" and rank == 1:
+        model.weight_hh_l0.data[0, 0] += 1e-3
     meter = rnnmem.MemoryMeter(model, maps, embedding=table)
     mine = read[:, shares(ranks)[rank]]
     for chunk in mine.split(130) if mine.shape[1] else ():
@@ -65,7 +67,7 @@ def on_rank(rank, ranks, place, others):
     distributed.destroy_process_group()
 
 
-def run(ranks, place, others=False):
+def run(ranks, place, others=None):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=on_rank, args=(r, ranks, str(place), others)) for r in range(ranks)]
     for process in processes:
@@ -91,12 +93,14 @@ def test_many_processes_are_one(ranks, tmp_path):
     for name in ("retention", "own_retention", "distance", "bits", "retention_se", "own_retention_se"):
         torch.testing.assert_close(getattr(total, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
     assert found[-1]["own"] == 0  # each meter's own sums stay
-    assert 0 < found[0]["own"] < whole.rows["measured"] + 1
+    assert sum(each["own"] for each in found) == whole.rows["measured"]
 
 
-def test_meters_of_other_maps_are_refused_on_every_rank(tmp_path):
-    for each in run(2, tmp_path, others=True):
+@pytest.mark.parametrize("others", ["maps", "weights"])
+def test_meters_of_other_maps_or_weights_are_refused_on_every_rank(others, tmp_path):
+    for each in run(2, tmp_path, others):
         assert each["error"].startswith("group: expected meters of the same model and maps on every rank")
+        assert f"rank 1 with another {others} than rank 0" in each["error"]
 
 
 def test_without_a_group_the_call_to_make_is_told():

@@ -120,6 +120,26 @@ def test_merged_streams_equal_one_pass(kind):
     same(merged.compute(), whole.compute())
 
 
+def test_meters_of_other_weights_or_meanings_are_not_merged():
+    torch.manual_seed(0)
+    model, inputs, table = torch.nn.GRU(2, 4), torch.randint(5, (1200, 2)), torch.randn(5, 2)
+    meanings = torch.randn(5, 3)
+    given = {"embedding": table, "semantics": meanings}
+    maps = rnnmem.fit_recall(model, inputs, lags=3, **given)
+    meter = rnnmem.MemoryMeter(model, maps, **given)
+    other = rnnmem.MemoryMeter(model, maps, embedding=table, semantics=2 * meanings)
+    with pytest.raises(
+        rnnmem.RnnMemError, match="other: expected a meter of the same model, got one of another: sem"
+    ):
+        meter.merge(other)
+    with torch.no_grad():
+        model.weight_hh_l0[0, 0] += 1e-3
+    with pytest.raises(
+        rnnmem.RnnMemError, match="other: expected a meter of the same model, got one of another: wei"
+    ):
+        meter.merge(rnnmem.MemoryMeter(model, maps, **given))
+
+
 def test_merge_of_different_block_widths_takes_the_coarser():
     data = Data("inputs", steps=12_000)
     maps = data.maps()

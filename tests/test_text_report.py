@@ -254,11 +254,12 @@ def test_comparison_states_match_costs_and_what_is_kept():
             "The networks are matched by size of the state they carry (to 5 %). One seed: not ranked.",
         ),
         (2, "parameters", "(to 5 %). 2 seeds, fewer than 3: not ranked."),
-        (3, "parameters", "(to 5 %). 3 seeds, listed as given, not ranked."),
+        (3, "parameters", "(to 5 %). 3 seeds each, listed as given."),
     ],
 )
-def test_no_comparison_is_ranked(seeds, match, said):
+def test_a_comparison_is_ranked_over_three_seeds_at_a_match(seeds, match, said):
     text = joined(comparison_text(cases.three_units(seeds=seeds, match=match)))
+    assert ("By own capacity, in tokens" in text) == (seeds == 3)
     assert f"{said} What keeps more does not thereby predict or perform any better." in text
     assert text.index("RNN 8, GRU 4, LSTM 12") < text.index(said)
 

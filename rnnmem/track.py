@@ -32,6 +32,7 @@ KEPT = (
     "capacity_se",
     "capacity_at_least",
 )
+OPTIONS = frozenset(signature(assess).parameters) - {"model", "inputs"}
 DYNAMICS = {"forgotten": "convergence_length", "learnable": "reach", "used": "used_span"}
 
 
@@ -70,9 +71,8 @@ def track(model: Any, sample: Tensor, every: int | None = None, **assess_options
     """
     if every is not None and (not is_int(every) or not 1 <= index(every) < 2**63):
         raise expected("every", "an int >= 1, or None", shown(every))
-    unknown = set(assess_options) - (set(signature(assess).parameters) - {"model", "inputs"})
-    if unknown:
-        raise expected("assess_options", "options of assess", sorted(unknown))
+    if unknown := sorted(set(assess_options) - OPTIONS):
+        raise expected("assess_options", "options of assess", unknown)
     given = (assess_options.get(name) for name in ("head", "targets", "trained_window"))
     measures = read_measures(assess_options.get("measures", ("kept",)), *given)
     return Tracker(
@@ -129,12 +129,14 @@ class Tracker(Hooks):
         """Measures now, whatever has been spent: at the end of training, say."""
         self.seconds += self._lap()
         try:
-            self.report = self._assess()
+            report = self._assess()
+            found = numbers(report)
         except Exception as error:  # whatever it is, a training of days has to outlive it
             self._add({})
             self._fail(error)
         else:
-            self._add(numbers(self.report))
+            self.report = report
+            self._add(found)
 
     @property
     def warnings(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rnnmem import words
@@ -21,16 +22,22 @@ STEPS_BACK = {
     "used_span": "used span",
 }
 HEADS = {
+    "step": "training step",
+    "seconds": "seconds",
+    "own_capacity": "own capacity, tokens",
+    "capacity": "capacity, tokens",
     "memory_horizon": "memory horizon, steps",
     "reach": "gradient reaches, steps",
     "convergence_length": "forgotten after, steps",
     "used_span": "used span, tokens",
+    "cost": "cost, seconds",
 }
+BRIEF = tuple(name for name in HEADS if name not in ("capacity", "cost"))  # what a terminal has room for
 
 
 def track_text(tracker: Tracker) -> str:
     """The answer in words, the curve, every warning."""
-    head, rows = table(tracker)
+    head, rows = table(tracker, SHOWN, BRIEF)
     latest = [f"latest measurement: {line}" for line in tracker.report.warnings]
     parts = [fill(headline(tracker)), *map(fill, evidence(tracker)), "", *columns(head, rows)]
     if (note := thinned_note(tracker, SHOWN)) is not None:
@@ -61,6 +68,7 @@ def evidence(tracker: Tracker) -> list[str]:
     found, what = entries(tracker, "own_capacity"), f"{words.noun(tracker.report)[1]}s"
     ends = found[:1] + found[1:][-1:]
     told = ", ".join(f"{cell(tracker, 'own_capacity', k)} {moment(step_of(tracker, k))}" for k in ends)
+    told = told.replace("≥", "at least")
     kept = f"Own capacity, in {what} that the newer {what} do not predict: {told}."
     return [*([kept] if told else []), cost_sentence(tracker)]
 
@@ -72,13 +80,11 @@ def cost_sentence(tracker: Tracker) -> str:
     return f"{plural(len(tracker.curve['step']), 'measurement')} took {number(tracker.spent, 1)} s{share}."
 
 
-def table(tracker: Tracker, most: int = SHOWN) -> tuple[list[str], list[list[str]]]:
+def table(tracker: Tracker, most: int, chosen: Iterable[str] = HEADS) -> tuple[list[str], list[list[str]]]:
     """The curve as a table of text: head, and a row for each of at most so many measurements."""
-    back = [name for name in STEPS_BACK if name in tracker.curve]
-    head = ["training step", "training, s", "own capacity", "capacity", *(HEADS[name] for name in back)]
-    names = ["step", "seconds", "own_capacity", "capacity", *back, "cost"]
+    names = [name for name in chosen if name in tracker.curve]
     shown = thinned(len(tracker.curve["step"]), most)
-    return [*head, "cost, s"], [[cell(tracker, name, entry) for name in names] for entry in shown]
+    return [HEADS[name] for name in names], [[cell(tracker, name, k) for name in names] for k in shown]
 
 
 def cell(tracker: Tracker, name: str, entry: int) -> str:

@@ -17,15 +17,15 @@ import rnnmem
 from rnnmem import demo
 
 RESULTS = Path(__file__).resolve().parent / "results" / "track.json"
-STEPS, LAGS = 600, 16  # of each of the 32 streams that are measured; steps back
+STEPS, WASHOUT, LAGS = 400, 20, 16  # steps of each of the 32 streams that are measured; steps back
 RATE = 3e-3
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=300.0, help="of training")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--page", help="where to save the tracker's page too")
+    parser.add_argument("--save", nargs="*", default=[], help="where to save the tracker too")
     args = parser.parse_args()
     found = machine.describe(args.threads)
     torch.set_num_threads(args.threads)
@@ -34,9 +34,15 @@ def main():
     model = demo.NextWord("LSTM", corpus.vocabulary, demo.LSTM_UNITS)
     optimiser = torch.optim.Adam(model.parameters())
     training, sample = corpus.tokens[:-STEPS], corpus.tokens[-STEPS:]
-    options = {"embedding": model.embedding, "semantics": corpus.semantics, "lags": LAGS}
     start = time.perf_counter()
-    tracker = rnnmem.track(model.recurrent, sample, **options)
+    tracker = rnnmem.track(
+        model.recurrent,
+        sample,
+        embedding=model.embedding,
+        semantics=corpus.semantics,
+        lags=LAGS,
+        washout=WASHOUT,
+    )
     place, state = 0, None
     while tracker.seconds < args.seconds:
         if place + demo.WINDOW >= len(training):
@@ -47,8 +53,8 @@ def main():
         place += demo.WINDOW
     whole = time.perf_counter() - start
     print(tracker)
-    if args.page:
-        tracker.save(args.page)
+    for path in args.save:
+        tracker.save(path)
     found |= {
         "network": f"LSTM, {demo.LSTM_UNITS} units, next word of {corpus.vocabulary:,}",
         "sample": f"{STEPS} steps of {demo.STREAMS} streams, {LAGS} lags",

@@ -17,7 +17,7 @@ import rnnmem
 from rnnmem import demo
 
 RESULTS = Path(__file__).resolve().parent / "results" / "track.json"
-STEPS, WASHOUT, LAGS = 400, 20, 16  # steps of each of the 32 streams that are measured; steps back
+STEPS, WASHOUT, LAGS = 300, 20, 16  # steps of each of the 32 streams that are measured; steps back
 RATE = 3e-3
 
 

@@ -39,8 +39,8 @@ DYNAMICS = {"forgotten": "convergence_length", "learnable": "reach", "used": "us
 def track(model: Any, sample: Tensor, every: int | None = None, **assess_options: Any) -> Tracker:
     """Follows what a network remembers while it is trained.
 
-    Measures at once, and from then on as `step` is called. At the default, every=None, measuring takes less
-    than 5 % of the training time once that is 20 times what the first measurement took.
+    Measures at once, and from then on as `step` is called. At the default, every=None, a measurement is made
+    only if with it all of them take at most 5 % of the training time so far, as far as can be foreseen.
 
     Args:
         model: what is trained, as in `assess`; it is read and never changed.
@@ -104,7 +104,7 @@ class Tracker(Hooks):
         self._model, self._sample, self._every, self._options = model, sample, every, options
         named = {name: value for name, value in options.items() if isinstance(value, (int, float, str))}
         self.state_key = f"{Hooks.state_key}{named or ''}"  # two of them may be given to one trainer
-        self.steps, self.seconds, self.spent = 0, 0.0, 0.0
+        self.steps, self.seconds, self.spent, self._next = 0, 0.0, 0.0, 0.0
         self._failures: list[list[Any]] = []  # first step, last step, how often, what
         columns = (*WHEN, *KEPT, *(DYNAMICS[name] for name in DYNAMICS if name in options["measures"]))
         self.curve: dict[str, list[Number]] = {name: [] for name in columns}
@@ -217,7 +217,7 @@ class Tracker(Hooks):
         cost = self._lap()
         self.spent += cost
         if found:
-            self._next = cost  # as much is expected of the next
+            self._next = max(cost, 0.8 * self._next)  # expected of the next: not all take equally long
         found = {"step": self.steps, "seconds": self.seconds, "cost": cost, **found}
         for name, column in self.curve.items():
             column.append(found.get(name))

@@ -179,6 +179,16 @@ def test_costlier_measurements_come_less_often_and_stay_affordable(clock):
     assert max(shares[500:]) <= 0.05
 
 
+def test_measurements_of_uneven_cost_are_foreseen(clock):
+    tracker = track(nn.GRU(I, H), SAMPLE)
+    shares = []
+    for step in range(2000):
+        clock.cost = 1.0 if step % 3 else 1.2
+        shares += clock.train(tracker, 1)
+    assert max(shares[200:]) <= 0.05
+    assert len(tracker.curve["step"]) > 70
+
+
 def test_a_pause_is_not_paid_out_in_a_row_of_measurements(clock):
     tracker = track(nn.GRU(I, H), SAMPLE)
     clock.now += 10_000  # the data are prepared, say

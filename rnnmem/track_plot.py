@@ -103,7 +103,7 @@ def draw_back(panel: Axes, curve: dict[str, Any], last: int) -> None:
         top = max(top, last)
     panel.set_yscale("function", functions=(forward, backward))
     panel.set_ylim(-0.15, float(backward(forward(max(top, 1)) * 1.08)))
-    panel.set_yticks(lag_ticks(0, max(1, int(top)), 8))
+    panel.set_yticks(range(max(1, int(top)) + 1) if top <= 6 else lag_ticks(0, int(top), 8))
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
     panel.set_ylabel("steps back", fontsize=9)
 

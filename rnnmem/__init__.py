@@ -1,8 +1,8 @@
 """rnnmem: what a recurrent network still remembers.
 
 `assess` measures in one call; `fit_recall` and `MemoryMeter` measure streams longer than memory; `compare`
-sets networks side by side. `lyapunov_spectrum`, `memory_capacity` and the other functions are what experts
-expect beside them.
+sets networks side by side; `track` follows one while it is trained. `lyapunov_spectrum`, `memory_capacity`
+and the other functions are what experts expect beside them.
 """
 
 from rnnmem import units
@@ -20,6 +20,7 @@ from rnnmem.measures.unit_information import unit_information
 from rnnmem.meter import MemoryMeter
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
+from rnnmem.track import Tracker, track
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryReport",
     "RecallMaps",
     "RnnMemError",
+    "Tracker",
     "assess",
     "compare",
     "effective_rank",
@@ -37,6 +39,7 @@ __all__ = [
     "lyapunov_spectrum",
     "memory_capacity",
     "recall_angles",
+    "track",
     "unit_information",
     "units",
 ]

@@ -23,10 +23,14 @@ SHOWN = 9  # lags in the tables by position and by class
 
 def report_page(report: MemoryReport) -> str:
     """A whole page, from the answer in words down to how it was measured."""
-    name = words.network_name(report)
-    body = [answer(report), warnings_box(report.warnings), cards(report), lag_section(report)]
-    body += [class_section(report), position_section(report), facts(report), footer()]
-    return page(f"What this {name} remembers", body)
+    title = f"What this {words.network_name(report)} remembers"
+    return page(title, [*report_sections(report), footer()])
+
+
+def report_sections(report: MemoryReport, level: str = "h1") -> list[str]:
+    """Everything about one report, its headline at this level."""
+    body = [answer(report, level), warnings_box(report.warnings), cards(report), lag_section(report)]
+    return [*body, class_section(report), position_section(report), facts(report)]
 
 
 def report_fragment(report: MemoryReport) -> str:
@@ -71,7 +75,7 @@ def wrap(body: Iterable[str]) -> str:
     return f'<div class="rnnmem">\n<style>\n{style}</style>\n{unbroken}\n</div>'
 
 
-def answer(report: MemoryReport) -> str:
+def answer(report: MemoryReport, level: str = "h1") -> str:
     """Headline, evidence, and the figure with what its curves are."""
     state = report.settings.get("state", "output")
     kicker = f"Memory report: {words.network_name(report)}, {state} state"
@@ -89,7 +93,7 @@ def answer(report: MemoryReport) -> str:
     )
     caption = f"<p>{escape(words.retention_sentence(report))}</p><ul>{keys}</ul>"
     return (
-        f'<header><p class="kicker">{escape(kicker)}</p><h1>{headline}</h1>{told}</header>\n'
+        f'<header><p class="kicker">{escape(kicker)}</p><{level}>{headline}</{level}>{told}</header>\n'
         f"<figure>{drawn}\n<figcaption>{caption}</figcaption></figure>"
     )
 

@@ -16,6 +16,7 @@ from rnnmem.errors import expected
 if TYPE_CHECKING:
     from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
+    from rnnmem.track import Tracker
 
 COLUMNS = (
     "lag_steps",
@@ -93,6 +94,32 @@ def write_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> No
         ".json": lambda: json_bytes(comparison.to_dict()),
         ".png": lambda: drawing.png(plot.comparison_figure(comparison)),
         ".csv": lambda: csv_bytes(["network", "state", "seed", *COLUMNS], rows()),
+    }
+    write(path, forms)
+
+
+def write_track(tracker: Tracker, path: str | os.PathLike[str]) -> None:
+    """Writes a tracker as .html, .json, .png or .csv.
+
+    Args:
+        tracker: what to write.
+        path: where to; its ending says in which form.
+
+    Raises:
+        RnnMemError: another ending, or a place that cannot be written to.
+    """
+    from rnnmem import drawing, track_page, track_plot
+
+    def rows() -> list[list[Any]]:
+        return [list(row) for row in zip(*tracker.curve.values(), strict=True)]
+
+    forms: dict[str, Callable[[], bytes]] = {
+        ".html": lambda: encode(track_page.track_page(tracker)),
+        ".json": lambda: json_bytes(tracker.state_dict()),
+        ".png": lambda: drawing.png(track_plot.track_figure(tracker, title=True)),
+        ".csv": lambda: csv_bytes(
+            list(tracker.curve), list(map(list, zip(*tracker.curve.values(), strict=True)))
+        ),
     }
     write(path, forms)
 

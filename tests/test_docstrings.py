@@ -38,7 +38,7 @@ PUBLIC = public()
 FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
 WITH_ARGUMENTS = {name: CLASSES[name].__init__ for name in ("MemoryMeter", "EchoState")}
-DOORS = ("assess", "fit_recall", "compare", "MemoryMeter", "RecallMaps.recall", "EchoState")
+DOORS = ("assess", "fit_recall", "compare", "track", "MemoryMeter", "RecallMaps.recall", "EchoState")
 
 
 def sections(thing):

@@ -3,11 +3,13 @@ from html.parser import HTMLParser
 
 import pytest
 import report_cases as cases
+import torch
 
 import rnnmem
 from rnnmem import words
 from rnnmem.indicator_words import indicator_rows
 from rnnmem.page import comparison_page, report_fragment, report_page
+from rnnmem.track_page import track_page
 
 VOID = {"meta", "br", "link", "img", "hr"}
 COLOURS = r"--c-([0-9a-f]{6})"
@@ -67,6 +69,18 @@ PAGES["comparison"] = lambda: comparison_page([("Trained", "", cases.three_units
 PAGES["two comparisons"] = lambda: comparison_page(
     [("Trained", "for a minute", cases.three_units()), ("Untrained", "", cases.three_units(trained=False))]
 )
+PAGES["track"] = lambda: track_page(tracked())
+
+
+def tracked():
+    """A tracker that has seen a network before and after it changed."""
+    gru, sample = torch.nn.GRU(3, 6), torch.randn(400, 16, 3, generator=torch.Generator().manual_seed(0))
+    measures = ("kept", "forgotten", "learnable")
+    tracker = rnnmem.track(gru, sample, every=1, lags=3, washout=10, measures=measures)
+    with torch.no_grad():
+        gru.weight_hh_l0 *= 2
+    tracker.step()
+    return tracker
 
 
 @pytest.fixture(scope="module")

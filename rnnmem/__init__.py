@@ -16,6 +16,7 @@ from rnnmem.measures.information_processing import information_processing_capaci
 from rnnmem.measures.lyapunov import lyapunov_spectrum
 from rnnmem.measures.memory_capacity import memory_capacity
 from rnnmem.measures.recall_angles import recall_angles
+from rnnmem.measures.recall_transfer import recall_transfer
 from rnnmem.measures.unit_information import unit_information
 from rnnmem.meter import MemoryMeter
 from rnnmem.recall import RecallMaps
@@ -39,6 +40,7 @@ __all__ = [
     "lyapunov_spectrum",
     "memory_capacity",
     "recall_angles",
+    "recall_transfer",
     "track",
     "unit_information",
     "units",

@@ -39,7 +39,7 @@ class Weights:
 
 
 def preactivation(w: Weights, x: Tensor, h: Tensor) -> Tensor:
-    """The gates' sums [B, G*H] of input [B, I] and output [B, H], for a unit that gates neither side alone."""
+    """The gates' sums [B, G*H] of input [B, I] and output [B, H], where no gate acts on one side alone."""
     return x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rnnmem.errors import RnnMemError
 from rnnmem.network import described
-from rnnmem.tree import leaves, unflatten
+from rnnmem.runner import ObjectRunner
+from rnnmem.tree import leaves, tree_map, unflatten
 
 NEAR = 0.01  # of a state's numbers, and of 1: how far off it is looked at
 Read = Callable[[Any], Any]  # a state -> a tree of what a step makes of it
@@ -37,23 +38,56 @@ def differentiating(what: str) -> Iterator[None]:
         raise Undifferentiable(f"{what} cannot be differentiated: {told}") from error
 
 
-def gradients(read: Read, state: Any, seeds: list[Tensor] | None) -> list[Tensor]:
+class ObjectBackward:
+    """A user's object, by differentiating its step."""
+
+    def __init__(self, runner: ObjectRunner) -> None:
+        self.runner = runner
+
+    def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        states, squares = [tree_map(torch.clone, state)], []
+        with differentiating("the step"):
+            for x in self.runner.read(inputs[:-1]):
+                after = self.runner.network.model.step(x, tree_map(torch.clone, states[-1]))[1]
+                states.append(tree_map(torch.clone, after))
+            for x, before in zip(reversed(inputs), reversed(states), strict=True):
+                gradient = gradients(self.makes(x, 1), before, gradient)
+                squares.append(sum(part.abs().square().flatten(1).sum(dim=1) for part in gradient))
+        return gradient, torch.stack([torch.as_tensor(each) for each in squares[::-1]])
+
+    def makes(self, inputs: Tensor, part: int) -> Read:
+        """What a step on inputs [N, I] makes of a state: the output (part 0) or the next state (1)."""
+        step, x = self.runner.network.model.given.step, self.runner.read(inputs)
+        return lambda state: step(x, state)[part]
+
+    def check(self, inputs: Tensor, state: Any, outputs: bool = False) -> None:
+        """Refuses an object whose next state, or output, moves with its state while no gradient says so.
+
+        Raises:
+            Undifferentiable: it does, or its step raised.
+        """
+        with differentiating("the step"):
+            for part in (0, 1) if outputs else (1,):
+                if blocks_gradients(self.makes(inputs, part), state):
+                    raise Undifferentiable("the step cannot be differentiated: it blocks gradients")
+
+
+def gradients(read: Read, state: Any, seeds: list[Tensor]) -> list[Tensor]:
     """The gradient of a state, a tensor for each part.
 
     Args:
         read: makes something of a state; it is given copies, which it may write into.
         state: where.
-        seeds: gradients of what it makes, a tensor for each part; None for one number.
+        seeds: gradients of what it makes, a tensor for each part.
     """
     with torch.enable_grad():
         held = [part.detach().clone().requires_grad_() for part in leaves(state)]
         made = list(leaves(read(unflatten(state, iter([part.clone() for part in held])))))
-        given = [torch.ones_like(part) for part in made] if seeds is None else seeds
-        pairs = [(m, g) for m, g in zip(made, given, strict=True) if m.requires_grad]
+        pairs = [(m, g) for m, g in zip(made, seeds, strict=True) if m.requires_grad]
         if not pairs:
             return [torch.zeros_like(part) for part in held]
-        outputs, given_gradients = zip(*pairs, strict=True)
-        found = torch.autograd.grad(outputs, held, given_gradients, allow_unused=True)
+        differentiable, given = zip(*pairs, strict=True)
+        found = torch.autograd.grad(differentiable, held, given, allow_unused=True)
     return [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
 
 

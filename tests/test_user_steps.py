@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -81,6 +80,25 @@ class Deaf(Leaky):
 
     def step(self, x, h):
         return torch.tanh(x), torch.tanh(x)
+
+
+class Noisy(Leaky):
+    """Is random for itself."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+    def step(self, x, h):
+        h = x + torch.randn(x.shape, dtype=F64, generator=self.generator)
+        return h, h
+
+
+class Blurted(Leaky):
+    """Blocks the gradient of what it puts out alone."""
+
+    def step(self, x, h):
+        h = super().step(x, h)[0]
+        return h.detach().clone(), h
 
 
 class AtRest(Leaky):
@@ -169,3 +187,76 @@ def test_exponents_of_a_step_that_raises(error):
 
 def test_exponents_of_a_state_that_grows():
     lyapunov_refuses(Cache(), "a state of constant shape", "(2, 0, 1)", "(2, 1, 1)")
+
+
+# Learnable, and the other measures of a report.
+
+
+def learnable(model, head=None):
+    """The measure, and the report's warning where there is none."""
+    x = noise(600, 4)
+    given = {} if head is None else {"head": head, "targets": (x[..., 0] > 0).long()}
+    report = rnnmem.assess(model, x, lags=5, measures=("learnable",), **given)
+    told = [w for w in report.warnings if w.startswith("reach of gradients: not measured")]
+    assert len(told) == (report.learnable is None)
+    return report.learnable, *told
+
+
+def two_classes(h):
+    return torch.cat((h, -h), dim=1)
+
+
+BLOCKED = "reach of gradients: not measured, the step cannot be differentiated: it blocks gradients"
+
+
+@pytest.mark.parametrize("kind", [NoGrad, Inference, Detached, ByNumpy])
+@pytest.mark.parametrize("head", [None, two_classes], ids=["state", "loss"])
+def test_a_step_that_blocks_gradients_is_told(kind, head):
+    assert learnable(kind(), head) == (None, BLOCKED)
+
+
+def test_an_output_that_blocks_gradients_is_told_where_it_is_read():
+    assert learnable(Blurted(), two_classes) == (None, BLOCKED)
+    expected, found = (learnable(kind())[0] for kind in (Leaky, Blurted))
+    torch.testing.assert_close(found.gain, expected.gain)
+
+
+@pytest.mark.parametrize("kind", [Deaf, AtRest, Noisy])
+@pytest.mark.parametrize("head", [None, two_classes], ids=["state", "loss"])
+def test_a_step_that_has_no_gradient_is_not_told_to_block_it(kind, head):
+    (found,) = learnable(kind(), head)
+    assert found.gain.tolist() == [1, 0, 0, 0, 0, 0]
+    assert found.reach() == 0
+
+
+def test_a_part_of_the_state_may_stop_gradients():
+    (found,) = learnable(Half())
+    assert 0 < float(found.gain[1]) < 1
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda each: type(each).__name__)
+def test_what_a_step_or_a_head_raises_is_told_in_one_line(error):
+    def head(h):
+        if torch.is_grad_enabled():
+            raise error
+        return two_classes(h)
+
+    what = str(error).splitlines()[0] if str(error) else type(error).__name__
+    for given, which in (((Raising(error),), "step"), ((Leaky(), head), "head")):
+        found, told = learnable(*given)
+        assert found is None
+        assert f"the {which} cannot be differentiated: " in told
+        assert what in told
+        assert "\n" not in told
+
+
+@pytest.mark.parametrize("head", [None, two_classes], ids=["state", "loss"])
+def test_a_state_that_grows_leaves_what_compares_steps_unmeasured(head):
+    x = noise(600, 2)
+    given = {} if head is None else {"head": head, "targets": (x[..., 0] > 0).long()}
+    report = rnnmem.assess(Cache(), x, lags=5, washout=20, **given)
+    assert report.forgotten is None
+    assert report.learnable is None
+    for name in ("forgetting of states", "reach of gradients"):
+        assert f"{name}: not measured, the state changes its shape" in report.warnings
+    assert float(report.retention[0]) > 0.2

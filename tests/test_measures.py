@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import rnnmem
+from rnnmem.measures import information_processing
 from rnnmem.measures.lyapunov import frame
 from rnnmem.units import UNITS, EchoState, Weights
 
@@ -242,6 +243,13 @@ def test_states_that_ignore_the_input_have_no_capacity_but_by_the_common_recipe(
     assert 0.3 < np.mean(found["common"]) < 0.7
 
 
+def test_every_delay_counts_where_significance_is_not_known():
+    model, x = delay_line(4), noise(300)
+    found, curve = rnnmem.memory_capacity(model, 12, inputs=x, washout=20, return_curve=True)
+    assert found == float(curve.sum())
+    assert bool((curve[4:] != 0).all())
+
+
 # Information processing capacity.
 
 
@@ -276,6 +284,25 @@ def test_processing_capacity_never_exceeds_the_units():
     assert sum(found.values()) < 12.01
 
 
+def test_processing_capacity_is_the_same_in_groups_of_targets(monkeypatch):
+    unit = EchoState(noise(6)[:, 0], 0.9 * torch.as_tensor(orthogonal(6)))
+    whole = rnnmem.information_processing_capacity(unit, degree=3, max_delay=5)
+    sizes, block = [], information_processing.block
+
+    def spied(*given):
+        values = block(*given)
+        sizes.append(values.numel())
+        return values
+
+    monkeypatch.setattr(information_processing, "block", spied)
+    monkeypatch.setattr(information_processing, "BLOCK_FLOATS", 200_000)
+    found = rnnmem.information_processing_capacity(unit, degree=3, max_delay=5)
+    assert 100_000 < max(sizes) <= 200_000
+    assert sum(sizes) == 50_000 * 83
+    for degree, capacity in whole.items():
+        assert found[degree] == pytest.approx(capacity, abs=1e-12)
+
+
 # States and maps.
 
 
@@ -293,6 +320,9 @@ def test_effective_rank_of_known_spectra():
     values = np.linalg.svd(centred, compute_uv=False) ** 2
     assert rnnmem.effective_rank(few) == pytest.approx(values.sum() ** 2 / (values**2).sum(), rel=1e-9)
     assert rnnmem.effective_rank(torch.full((9, 3), 0.1)) == 0
+    assert rnnmem.effective_rank(torch.zeros(9, 3)) == 0
+    for scale in (1e-300, 1e-90, 1e90, 1e300):
+        assert rnnmem.effective_rank(scale * shown) == pytest.approx(rnnmem.effective_rank(shown), rel=1e-9)
 
 
 def test_recall_angles_of_a_delay_line_are_right_and_of_a_faded_copy_none():

@@ -112,6 +112,7 @@ class ObjectRunner:
         features = []
         for t in range(steps):
             if chunk.reset is not None and bool(chunk.reset[t].any()):
+                check_shapes(self, [initial, state])
                 state = tree_map(lambda old, new, mask=chunk.reset[t]: choose(mask, new, old), state, initial)
             x = self.read(chunk.inputs[t])
             try:
@@ -167,15 +168,16 @@ def stream_join(runner: Runner, states: list[Any]) -> Any:
     """
     if len(states) == 1:
         return states[0]
-    shapes = [tree_map(lambda part: row_shape(part, runner.stream_dim), state) for state in states]
+    check_shapes(runner, states)
+    return tree_map(lambda *parts: torch.cat(parts, dim=runner.stream_dim), *states)
+
+
+def check_shapes(runner: Runner, states: list[Any]) -> None:
+    """Raises ChangedShape where states differ in more than how many streams they are of."""
+    dim = runner.stream_dim
+    shapes = [tree_map(lambda p: (*p.shape[:dim], *p.shape[dim + 1 :]), state) for state in states]
     for shape in shapes:
         if shape != shapes[0]:
             raise ChangedShape(
                 str(expected("model", "a state of constant shape", f"{shapes[0]} and {shape}"))
             )
-    return tree_map(lambda *parts: torch.cat(parts, dim=runner.stream_dim), *states)
-
-
-def row_shape(part: Tensor, dim: int) -> tuple[int, ...]:
-    """Of one stream's share of a part of the state."""
-    return (*part.shape[:dim], *part.shape[dim + 1 :])

@@ -309,6 +309,26 @@ def test_an_objects_loss_is_differentiated_by_its_output_and_then_by_its_states(
         np.testing.assert_allclose(curve, np.quantile(ratios, level, axis=1), rtol=1e-9)
 
 
+def test_a_loss_of_a_complex_output_is_that_of_its_real_and_imaginary_parts():
+    """h = a h + x, |a| = (.9, .5); the head reads the two real parts, with gradients of equal length."""
+
+    class Rotating:
+        a = torch.tensor([0.9 * 1j**0.3, 0.5], dtype=torch.complex128)
+
+        def init_state(self, batch):
+            return torch.zeros(batch, 2, dtype=torch.complex128)
+
+        def step(self, x, h):
+            h = self.a * h + x
+            return h, h
+
+    x = noise(600, 4)
+    given = {"head": lambda h: h[:, :2], "targets": (x[..., 0] > 0).long(), "measures": ("learnable",)}
+    found = rnnmem.assess(Rotating(), x, lags=5, **given).learnable
+    lags = np.arange(6)
+    np.testing.assert_allclose(found.gain**2, (0.9 ** (2 * lags) + 0.5 ** (2 * lags)) / 2, rtol=1e-9)
+
+
 def test_a_step_without_gradients_is_told_and_the_rest_is_measured():
     class Numpy(Own):
         def step(self, x, state):

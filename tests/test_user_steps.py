@@ -260,3 +260,10 @@ def test_a_state_that_grows_leaves_what_compares_steps_unmeasured(head):
     for name in ("forgetting of states", "reach of gradients"):
         assert f"{name}: not measured, the state changes its shape" in report.warnings
     assert float(report.retention[0]) > 0.2
+
+
+def test_a_state_that_grows_cannot_start_again_beside_others():
+    reset = torch.zeros(300, 2, dtype=torch.bool)
+    reset[100, 1] = True
+    with pytest.raises(rnnmem.RnnMemError, match="model: expected a state of constant shape"):
+        rnnmem.fit_recall(Cache(), noise(300, 2), lags=3, washout=5, reset=reset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from rnnmem.forgetting import Forgetting, Twins
 from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
 from rnnmem.network import Network
 from rnnmem.pieces import Pieces
+from rnnmem.runner import ChangedShape
 from rnnmem.session import Session
 
 
@@ -34,14 +35,15 @@ def measure_dynamics(
     fields: dict[str, Any] = {}
     if "forgotten" in measures:
         twins = Twins(make_pieces(session, options.seed), longest, washout)
-        fields |= {"forgotten": twins.from_states(), "forgotten_inputs": twins.from_inputs()}
+        fields["forgotten"] = attempt(twins.from_states)
+        fields["forgotten_inputs"] = attempt(twins.from_inputs)
     if "learnable" in measures:
         pieces = make_pieces(whole_network(session), options.seed)
         backward = make_backward(pieces.runner, session.space.embedding)
-        fields["learnable"] = measure_learning(pieces, backward, longest, washout, task)
+        fields["learnable"] = attempt(measure_learning, pieces, backward, longest, washout, task)
     if task is not None:
         pieces = make_pieces(whole_network(session), options.seed)
-        fields["used"] = ContextUse(pieces, task, options.lags + 1, washout).measure()
+        fields["used"] = attempt(ContextUse(pieces, task, options.lags + 1, washout).measure)
     warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
     fields = {name: None if failed(value) else value for name, value in fields.items()}
     forgotten = [fields.get(name) for name in ("forgotten", "forgotten_inputs")]
@@ -57,6 +59,14 @@ NAMES = {
     "learnable": "reach of gradients",
     "used": "context used",
 }
+
+
+def attempt(measure: Callable[..., Any], *given: Any) -> Any:
+    """A measure, or in words that states of different steps do not go together."""
+    try:
+        return measure(*given)
+    except ChangedShape:
+        return "the state changes its shape"
 
 
 def failed(value: Any) -> bool:

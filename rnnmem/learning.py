@@ -18,9 +18,10 @@ from rnnmem.context import NONE, Task, read_logits
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_number
 from rnnmem.pieces import Pieces, alone, piece
-from rnnmem.runner import LayerRunner, ObjectRunner
-from rnnmem.tree import leaves, tree_map, unflatten
+from rnnmem.runner import ChangedShape, LayerRunner, ObjectRunner, as_real
+from rnnmem.tree import leaves
 from rnnmem.units.unit import pull_back
+from rnnmem.user_step import ObjectBackward, differentiating, gradients
 
 MOST_SAMPLES = 256
 REACH = 0.01
@@ -129,39 +130,6 @@ class LayerBackward:
         return pulled, squares
 
 
-class ObjectBackward:
-    """A user's object, by differentiating its step."""
-
-    def __init__(self, runner: ObjectRunner) -> None:
-        self.runner = runner
-
-    def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        model, table = self.runner.network.model, self.runner.embedding
-        states = [tree_map(torch.clone, state)]
-        read = inputs if table is None else table[inputs]
-        for x in read[:-1]:
-            states.append(tree_map(torch.clone, model.step(x, tree_map(torch.clone, states[-1]))[1]))
-        squares = []
-        for x, before in zip(reversed(read), reversed(states), strict=True):
-            gradient = pulled_by_autograd(model.given, x, before, gradient)
-            squares.append(sum(part.abs().square().flatten(1).sum(dim=1) for part in gradient))
-        return gradient, torch.stack([torch.as_tensor(each) for each in squares[::-1]])
-
-
-def pulled_by_autograd(model: Any, x: Tensor, state: Any, gradient: list[Tensor]) -> list[Tensor]:
-    """The gradient of a state from that of the state a step later."""
-    with torch.enable_grad():
-        held = [part.detach().clone().requires_grad_() for part in leaves(state)]
-        # A copy is given to the object, which may write into its state.
-        after = list(leaves(model.step(x, unflatten(state, iter([part.clone() for part in held])))[1]))
-        pairs = [(a, g) for a, g in zip(after, gradient, strict=True) if a.requires_grad]
-        if not pairs:
-            return [torch.zeros_like(part) for part in held]
-        outputs, seeds = zip(*pairs, strict=True)
-        found = torch.autograd.grad(outputs, held, seeds, allow_unused=True)
-    return [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
-
-
 def make_backward(runner: Any, embedding: Tensor | None) -> Backward:
     return ObjectBackward(runner) if isinstance(runner, ObjectRunner) else LayerBackward(runner, embedding)
 
@@ -191,6 +159,8 @@ def measure_learning(
             seeds = random_directions(pieces.follow(alone(inputs), found.state)[0], pieces)
             if seeds is None:
                 return "the state holds numbers that are no floats"
+            if longest and isinstance(backward, ObjectBackward):
+                backward.check(inputs[0], found.state)
             lengths, weight = pulled_lengths(pieces, backward, inputs, found.state, seeds), None
         else:
             places = predicting(pieces, task.targets, longest, begins)
@@ -199,9 +169,10 @@ def measure_learning(
             lengths, weight = pulled_losses(pieces, backward, task, longest, *places)
             if not len(weight):
                 return "the loss has no gradient at any target"
-    except (RuntimeError, NotImplementedError, TypeError, RnnMemError) as error:
-        what = "the step" if task is None else "the step or the head"
-        return f"{what} cannot be differentiated: {str(error).splitlines()[0]}"
+    except ChangedShape:
+        raise
+    except RnnMemError as error:
+        return str(error)
     return summary(lengths.cpu(), weight)
 
 
@@ -223,49 +194,63 @@ def pulled_losses(
 ) -> tuple[Tensor, Tensor]:
     """Of the losses at these places: lengths as from `pulled_lengths`, and squared lengths [N] at lag 0.
 
-    A layer's state after the predicting step holds the output that the head reads. What an object puts out is
-    its own affair: its loss is differentiated by the state before that step.
+    Lag 0 is the output that the head reads, lag 1 the state that the predicting step reads. A layer's output
+    is a part of its state after that step; an object's is its own affair, but for what it reads.
     """
     state, _ = pieces.before(step - longest, stream)
     inputs = pieces.at(step - longest, stream, longest + 1).inputs
-    targets = task.targets[step, stream]
-    if isinstance(pieces.runner, ObjectRunner):
-        read, last = inputs[:-1], pieces.follow(alone(inputs[:-1]), state)[0]
-        gradient = object_gradient(pieces.runner, task.head, inputs[-1], last, targets)
-    else:
-        # The state after the first of the steps is where lag `longest` ends.
-        state = pieces.follow(alone(inputs[:1]), state)[0]
-        read = inputs[1:]
-        last, outputs = pieces.follow(alone(read), state) if longest else (state, state[-1][0])
-        gradient = [torch.zeros_like(part) for part in last]
-        gradient[-1][0] = loss_gradient(task.head, outputs, targets)
-    weight = squared_length(gradient, pieces.runner.stream_dim)
+    # The state after the first of the steps is where lag `longest` ends.
+    state, outputs = pieces.follow(alone(inputs[:1]), state)
+    before, last = state, state
+    if longest:
+        if isinstance(backward, ObjectBackward):
+            backward.check(inputs[1], state, True)
+        before = pieces.follow(alone(inputs[1:-1]), state)[0]
+        last, outputs = pieces.follow(alone(inputs[-1:]), before)
+    by_output = loss_gradient(task.head, outputs, task.targets[step, stream])
+    weight = squared_length([by_output], 0)
     some = (weight > 0).nonzero().flatten()
-    state, gradient = pieces.pick(state, some), [*leaves(pieces.pick(gradient, some))]
-    return pulled_lengths(pieces, backward, read[:, some], state, gradient), weight[some]
+    if not len(some):
+        return weight.new_zeros(longest + 1, 0), weight[some]
+    state, before, last = (pieces.pick(each, some) for each in (state, before, last))
+    read, by_output, weight = inputs[1:, some], by_output[some], weight[some]
+    if isinstance(backward, ObjectBackward):
+        return pulled_outputs(pieces, backward, read, state, before, by_output), weight
+    gradient = [torch.zeros_like(part) for part in last]
+    gradient[-1][0] = by_output
+    return pulled_lengths(pieces, backward, read, state, gradient), weight
 
 
 def loss_gradient(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     """Of each target's loss by the output [N, H] that it is predicted from."""
-    with torch.enable_grad():
+    with differentiating("the head"), torch.enable_grad():
         held = outputs.detach().clone().requires_grad_()
         logits = read_logits(head, held, targets)
         loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
         return torch.autograd.grad(loss, held)[0]
 
 
-def object_gradient(
-    runner: ObjectRunner, head: Any, inputs: Tensor, state: Any, targets: Tensor
-) -> list[Tensor]:
-    """Of each target's loss by the state before the step that it is predicted at, a tensor for each part."""
-    x = inputs if runner.embedding is None else runner.embedding[inputs]
-    with torch.enable_grad():
-        held = [part.detach().clone().requires_grad_() for part in leaves(state)]
-        given = unflatten(state, iter([part.clone() for part in held]))
-        logits = read_logits(head, runner.network.model.given.step(x, given)[0], targets)
-        loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="sum")
-        found = torch.autograd.grad(loss, held, allow_unused=True)
-    return [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
+def pulled_outputs(
+    pieces: Pieces, backward: ObjectBackward, inputs: Tensor, state: Any, before: Any, by_output: Tensor
+) -> Tensor:
+    """Lengths as from `pulled_lengths` of the gradients [N, H] of what an object puts out.
+
+    Args:
+        pieces: the object in motion.
+        backward: the same object.
+        inputs: of the steps that led to the output [L, N, I], or tokens.
+        state: before the first of them.
+        before: before the last of them.
+        by_output: the gradients; they are lag 0.
+    """
+    output = torch.zeros(1, len(by_output), dtype=torch.float64, device=by_output.device)
+    if not len(inputs):
+        return output
+    puts_out = backward.makes(inputs[-1], 0)
+    with differentiating("the step"):
+        gradient = gradients(lambda held: as_real(puts_out(held)), before, [by_output])
+    first = 0.5 * (squared_length(gradient, 0).log() - squared_length([by_output], 0).log())
+    return torch.cat((output, first + pulled_lengths(pieces, backward, inputs[:-1], state, gradient)))
 
 
 def random_directions(state: Any, pieces: Pieces) -> list[Tensor] | None:

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from rnnmem.backends import BACKENDS
 from rnnmem.chunks import Chunk
-from rnnmem.errors import expected
+from rnnmem.errors import RnnMemError, expected
 from rnnmem.network import Network, ObjectNetwork
 from rnnmem.reference import project
 from rnnmem.scan import Projected, Projection, Scan
 from rnnmem.tree import tree_map
+
+
+class ChangedShape(RnnMemError):
+    """A state is of one shape at one step and of another at another."""
 
 
 class Runner(Protocol):
@@ -97,6 +101,10 @@ class ObjectRunner:
     def init_state(self, streams: int) -> Any:
         return self.network.model.init_state(streams)
 
+    def read(self, inputs: Tensor) -> Tensor:
+        """What the object reads: the inputs, or what the embedding has for these tokens."""
+        return inputs if self.embedding is None else self.embedding[inputs]
+
     def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
         model, steps = self.network.model, len(chunk.inputs)
         state = tree_map(torch.clone, state)  # an object may write into the state it is given
@@ -104,8 +112,9 @@ class ObjectRunner:
         features = []
         for t in range(steps):
             if chunk.reset is not None and bool(chunk.reset[t].any()):
+                check_shapes(self, [initial, state])
                 state = tree_map(lambda old, new, mask=chunk.reset[t]: choose(mask, new, old), state, initial)
-            x = chunk.inputs[t] if self.embedding is None else self.embedding[chunk.inputs[t]]
+            x = self.read(chunk.inputs[t])
             try:
                 output, state = model.step(x, state)
             except ValueError as error:
@@ -113,8 +122,7 @@ class ObjectRunner:
                 raise expected("model", "step(x_t, state) to return (output, state)", what) from error
             value = self.network.features(state) if self.full else output
             features.append(value.clone())  # ... or hand out one tensor again and again
-        joined = torch.stack(features)
-        joined = torch.cat((joined.real, joined.imag), dim=-1) if joined.is_complex() else joined
+        joined = as_real(torch.stack(features))
         if joined.dtype != self.network.dtype:
             raise expected("model", f"features of dtype {self.network.dtype}", joined.dtype)
         check_finite(joined, chunk)
@@ -123,6 +131,11 @@ class ObjectRunner:
     def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
         features, state = self.store(chunk, state)
         return project(features, projection), state
+
+
+def as_real(values: Tensor) -> Tensor:
+    """Complex numbers [..., F] as real | imaginary [..., 2 F]; others as they are."""
+    return torch.cat((values.real, values.imag), dim=-1) if values.is_complex() else values
 
 
 def choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -148,7 +161,23 @@ def stream_slice(runner: Runner, state: Any, streams: slice) -> Any:
 
 
 def stream_join(runner: Runner, states: list[Any]) -> Any:
-    """The states of several groups of streams as one."""
+    """The states of several groups of streams as one.
+
+    Raises:
+        ChangedShape: they are of different steps, and the state takes another shape as it goes.
+    """
     if len(states) == 1:
         return states[0]
+    check_shapes(runner, states)
     return tree_map(lambda *parts: torch.cat(parts, dim=runner.stream_dim), *states)
+
+
+def check_shapes(runner: Runner, states: list[Any]) -> None:
+    """Raises ChangedShape where states differ in more than how many streams they are of."""
+    dim = runner.stream_dim
+    shapes = [tree_map(lambda p: (*p.shape[:dim], *p.shape[dim + 1 :]), state) for state in states]
+    for shape in shapes:
+        if shape != shapes[0]:
+            raise ChangedShape(
+                str(expected("model", "a state of constant shape", f"{shapes[0]} and {shape}"))
+            )

@@ -69,7 +69,7 @@ def test_lyapunov_spectrum(argument, given):
 
 CAPACITY = {
     "model": {**MODELS, "two-inputs": gru()},
-    "max_delay": {"none": None, "zero": 0, "negative": -2, "float": 3.0, "bool": True},
+    "max_delay": {"none": None, "zero": 0, "negative": -2, "float": 3.0, "bool": True, "huge": 2**62},
     "inputs": {
         "list": [0.1, 0.2],
         "rank": ONE[..., 0],
@@ -78,11 +78,12 @@ CAPACITY = {
         "tokens": also(TOKENS, named="embedding"),
         "inf": with_value(ONE, (7, 0, 0), INF),
         "too-short": ONE[:20],
+        "delay-beyond": also(ONE, max_delay=10**12),
     },
     "recipe": {"none": None, "unknown": "jaeger"},
-    "washout": {"none": None, "negative": -1, "float": 10.0},
+    "washout": {"none": None, "negative": -1, "float": 10.0, "huge": 2**62},
     "ridge": {"none": None, "negative": -1e-6, "nan": NAN, "string": "small"},
-    "steps": {"zero": 0, "negative": -5, "float": 1e4, "too-few": 30},
+    "steps": {"zero": 0, "negative": -5, "float": 1e4, "too-few": 30, "huge": 10**14},
     "seed": {"none": None, "negative": -1, "float": 0.5},
     "return_curve": {"none": None, "int": 1},
 }

@@ -186,6 +186,20 @@ def test_with_a_head_the_gradients_are_the_losses_and_where_targets_are():
     )
 
 
+def test_the_reports_quantiles_are_those_of_every_sample():
+    torch.manual_seed(6)
+    model, head = nn.GRU(2, 5).double(), nn.Linear(5, 3, dtype=F64)
+    inputs, targets = noise(600, 2, 2), torch.full((600, 2), -100)
+    targets[-120:] = torch.randint(3, (120, 2))
+    found = rnnmem.assess(
+        model, inputs, lags=8, measures=("learnable",), head=head, targets=targets
+    ).learnable
+    lengths = all_losses_pulled(model, head, inputs, targets, 8, 472).detach().numpy()
+    assert found.samples == lengths.shape[1] == 240
+    for curve, level in ((found.q10, 0.1), (found.median, 0.5), (found.q90, 0.9)):
+        np.testing.assert_allclose(curve, np.quantile(lengths / lengths[0], level, axis=1), rtol=1e-9)
+
+
 def test_a_head_without_gradients_is_told():
     model, inputs = nn.GRU(2, 5).double(), noise(600, 2, 2)
     given = {"lags": 5, "measures": ("learnable",), "targets": torch.zeros(600, 2, dtype=torch.int64)}
@@ -225,23 +239,94 @@ def test_an_object_of_ones_own_is_differentiated_like_the_same_unit():
     np.testing.assert_allclose(mine.forgotten.median, theirs.forgotten.median, rtol=1e-6, atol=1e-12)
 
 
-def test_an_objects_loss_is_differentiated_by_the_state_before_it_is_predicted():
-    own, head = Own(), nn.Linear(5, 3, dtype=F64)
+class OfLayers:
+    """A module of torch's as an object, its state a tuple; its output is of the last layer."""
+
+    dtype = F64
+
+    def __init__(self, module):
+        self.module, self.lstm = module, isinstance(module, nn.LSTM)
+
+    def init_state(self, batch):
+        zeros = torch.zeros(batch, self.module.num_layers, self.module.hidden_size, dtype=F64)
+        return (zeros, zeros.clone()) if self.lstm else (zeros,)
+
+    def step(self, x, state):
+        given = tuple(part.transpose(0, 1).contiguous() for part in state)
+        output, after = self.module(x.unsqueeze(0), given if self.lstm else given[0])
+        return output[0], tuple(part.transpose(0, 1) for part in (after if self.lstm else (after,)))
+
+
+@pytest.mark.parametrize("longest", [0, 1, 9])
+@pytest.mark.parametrize("name", ["gru", "gru, 3 layers", "lstm, 2 layers"])
+def test_an_objects_loss_reaches_as_far_as_the_same_layers(name, longest):
+    torch.manual_seed(4)
+    model = MODELS[name]().double()
+    head, inputs, targets = (
+        nn.Linear(model.hidden_size, 4, dtype=F64),
+        noise(200, 3, 3),
+        torch.randint(4, (200, 3)),
+    )
+    found = []
+    for each in (model, OfLayers(model)):
+        pieces = pieces_of(each, inputs, full=False)
+        with torch.no_grad():
+            backward = make_backward(pieces.runner, None)
+            found.append(measure_learning(pieces, backward, longest, 20, Task(head, targets, None)))
+    assert found[0].samples == found[1].samples == 256
+    for curve in ("gain", "median", "q10", "q90"):
+        np.testing.assert_allclose(getattr(found[1], curve), getattr(found[0], curve), rtol=1e-9)
+
+
+def test_an_objects_loss_is_differentiated_by_its_output_and_then_by_its_states():
+    class Outputs(Own):
+        """Puts out something else than its state."""
+
+        def step(self, x, state):
+            h = super().step(x, state)[0]
+            return torch.sin(3 * h[:, :4] - x[:, :1]), {"h": h}
+
+    own, head = Outputs(), nn.Linear(4, 3, dtype=F64)
     inputs, targets = noise(40, 3, 2), torch.randint(3, (40, 3))
     pieces = pieces_of(own, inputs, full=False)
     with torch.no_grad():
         task = Task(head, targets, None)
         found = measure_learning(pieces, make_backward(pieces.runner, None), 8, 4, task)
-    h, squares = torch.zeros(3, 5, dtype=F64), []
-    states = [h.requires_grad_()]
+    states, outputs, lengths = [torch.zeros(3, 5, dtype=F64).requires_grad_()], [], []
     for x in inputs:
-        states.append(own.step(x, {"h": states[-1]})[0])
+        output, after = own.step(x, {"h": states[-1]})
+        outputs.append(output)
+        states.append(after["h"])
     for step in range(12, 40):
-        loss = nn.functional.cross_entropy(head(states[step + 1]), targets[step], reduction="sum")
-        pulled = torch.autograd.grad(loss, [states[step - k] for k in range(9)], retain_graph=True)
-        squares.append(torch.stack(pulled).square().sum(dim=2))
-    total = torch.cat(squares, dim=1).sum(dim=1)
-    np.testing.assert_allclose(found.gain, (total / total[0]).sqrt(), rtol=1e-9)
+        loss = nn.functional.cross_entropy(head(outputs[step]), targets[step], reduction="sum")
+        ways = [outputs[step], *(states[step - k] for k in range(8))]  # states[step] is before the step
+        pulled = torch.autograd.grad(loss, ways, retain_graph=True)
+        lengths.append(torch.stack([part.square().sum(dim=1) for part in pulled]))
+    squares = torch.cat(lengths, dim=1)
+    np.testing.assert_allclose(found.gain, (squares.sum(1) / squares[0].sum()).sqrt(), rtol=1e-9)
+    ratios = (squares / squares[0]).sqrt().numpy()
+    for curve, level in ((found.q10, 0.1), (found.median, 0.5), (found.q90, 0.9)):
+        np.testing.assert_allclose(curve, np.quantile(ratios, level, axis=1), rtol=1e-9)
+
+
+def test_a_loss_of_a_complex_output_is_that_of_its_real_and_imaginary_parts():
+    """h = a h + x, |a| = (.9, .5); the head reads the two real parts, with gradients of equal length."""
+
+    class Rotating:
+        a = torch.tensor([0.9 * 1j**0.3, 0.5], dtype=torch.complex128)
+
+        def init_state(self, batch):
+            return torch.zeros(batch, 2, dtype=torch.complex128)
+
+        def step(self, x, h):
+            h = self.a * h + x
+            return h, h
+
+    x = noise(600, 4)
+    given = {"head": lambda h: h[:, :2], "targets": (x[..., 0] > 0).long(), "measures": ("learnable",)}
+    found = rnnmem.assess(Rotating(), x, lags=5, **given).learnable
+    lags = np.arange(6)
+    np.testing.assert_allclose(found.gain**2, (0.9 ** (2 * lags) + 0.5 ** (2 * lags)) / 2, rtol=1e-9)
 
 
 def test_a_step_without_gradients_is_told_and_the_rest_is_measured():

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import rnnmem
+from rnnmem.measures import information_processing
+from rnnmem.measures.lyapunov import frame
 from rnnmem.units import UNITS, EchoState, Weights
 
 
@@ -93,6 +95,21 @@ def test_exponents_of_linear_networks(qr_every):
     np.testing.assert_allclose(found, np.log(np.abs(lams)), atol=1e-12)
 
 
+@pytest.mark.parametrize("lams", [(0.5, 0.9), (0.2, 0.4, -0.95, 0.7)], ids=str)
+def test_a_few_exponents_are_the_largest_wherever_they_are(lams):
+    expected = np.sort(np.log(np.abs(lams)))[::-1]
+    for k in range(1, len(lams) + 1):
+        found = rnnmem.lyapunov_spectrum(linear(np.diag(lams)), noise(600), k=k)
+        np.testing.assert_allclose(found, expected[:k], atol=1e-9)
+
+
+def test_a_network_at_rest_has_the_exponents_of_its_weights():
+    w = np.random.default_rng(0).standard_normal((8, 8)) / 8
+    unit = EchoState(torch.zeros(8, 1).double(), torch.as_tensor(w))  # its input is nothing
+    found = rnnmem.lyapunov_spectrum(unit, noise(4000))
+    np.testing.assert_allclose(found, np.sort(np.log(np.abs(np.linalg.eigvals(w))))[::-1], atol=2e-3)
+
+
 def test_exponents_of_a_gru_with_constant_gates():
     """z = sigmoid(2), r and n constant: dh'/dh = z."""
     gru = torch.nn.GRU(1, 4, dtype=torch.float64)
@@ -104,12 +121,12 @@ def test_exponents_of_a_gru_with_constant_gates():
     np.testing.assert_allclose(found, np.full(4, math.log(1 / (1 + math.exp(-2)))), atol=1e-12)
 
 
-def numpy_spectrum(jacobians, count, washout):
-    """QR of products of jacobians [T, B, N, N], mean over streams."""
-    T, B, N = jacobians.shape[:3]
-    total = np.zeros((B, count))
+def numpy_spectrum(jacobians, first, washout):
+    """QR of products of jacobians [T, B, N, N] from directions [N, k], mean over streams."""
+    T, B = jacobians.shape[:2]
+    total = np.zeros((B, first.shape[1]))
     for b in range(B):
-        Q = np.eye(N)[:, :count]
+        Q = first
         for t in range(T):
             Q, R = np.linalg.qr(jacobians[t, b] @ Q)
             if t >= washout:
@@ -137,7 +154,9 @@ def test_spectrum_of_a_stacked_lstm_against_numpy():
             state = after(state, t).detach()
     for count in (12, 5):
         found = rnnmem.lyapunov_spectrum(model, x, k=None if count == 12 else count, washout=40)
-        np.testing.assert_allclose(found, numpy_spectrum(jacobians, count, 40), atol=1e-6)
+        first = frame(x, 1, count, 12)[:, 0].T.numpy()
+        np.testing.assert_allclose(first.T @ first, np.eye(count), atol=1e-12)
+        np.testing.assert_allclose(found, numpy_spectrum(jacobians, first, 40), atol=1e-6)
 
 
 class Complicated:
@@ -168,15 +187,13 @@ def test_a_chaotic_network_separates_twins_as_fast_as_its_largest_exponent_says(
     size, pairs, start = 64, 500, 1e-9
     rng = np.random.default_rng(0)
     w = 1.8 * rng.standard_normal((size, size)) / math.sqrt(size)
-    unit = EchoState(torch.zeros(size, 1).double(), torch.as_tensor(w))
-    # Its own input is nothing; the kick of the first steps starts it.
-    kick = EchoState(torch.as_tensor(rng.standard_normal((size, 1))), torch.as_tensor(w))
+    unit = EchoState(torch.as_tensor(rng.standard_normal((size, 1))), torch.as_tensor(w))
     x = noise(3000, 4)
-    exponent = float(rnnmem.lyapunov_spectrum(kick, 0.1 * x, k=1)[0])
+    exponent = float(rnnmem.lyapunov_spectrum(unit, 0.1 * x, k=1)[0])
     assert exponent > 0
     h = rng.standard_normal((pairs, size))
     inputs = 0.1 * rng.standard_normal((1200, pairs, 1))
-    v = kick.weight_ih.numpy()
+    v = unit.weight_ih.numpy()
     for t in range(200):
         h = np.tanh(inputs[t] @ v.T + h @ w.T)
     twin = rng.standard_normal(h.shape)
@@ -192,7 +209,6 @@ def test_a_chaotic_network_separates_twins_as_fast_as_its_largest_exponent_says(
     rates = (logs[-1] - logs[0]) / (len(logs) - 1)
     error = 2 * rates.std(ddof=1) / math.sqrt(pairs)
     assert abs(rates.mean() - exponent) < max(0.05 * exponent, error)
-    assert unit.weight_hh.shape == (size, size)
 
 
 # Memory capacity.
@@ -225,6 +241,13 @@ def test_states_that_ignore_the_input_have_no_capacity_but_by_the_common_recipe(
             values.append(rnnmem.memory_capacity(model, 100, recipe=recipe, seed=seed))
     assert abs(np.mean(found["heldout"])) < 0.05
     assert 0.3 < np.mean(found["common"]) < 0.7
+
+
+def test_every_delay_counts_where_significance_is_not_known():
+    model, x = delay_line(4), noise(300)
+    found, curve = rnnmem.memory_capacity(model, 12, inputs=x, washout=20, return_curve=True)
+    assert found == float(curve.sum())
+    assert bool((curve[4:] != 0).all())
 
 
 # Information processing capacity.
@@ -261,6 +284,25 @@ def test_processing_capacity_never_exceeds_the_units():
     assert sum(found.values()) < 12.01
 
 
+def test_processing_capacity_is_the_same_in_groups_of_targets(monkeypatch):
+    unit = EchoState(noise(6)[:, 0], 0.9 * torch.as_tensor(orthogonal(6)))
+    whole = rnnmem.information_processing_capacity(unit, degree=3, max_delay=5)
+    sizes, block = [], information_processing.block
+
+    def spied(*given):
+        values = block(*given)
+        sizes.append(values.numel())
+        return values
+
+    monkeypatch.setattr(information_processing, "block", spied)
+    monkeypatch.setattr(information_processing, "BLOCK_FLOATS", 200_000)
+    found = rnnmem.information_processing_capacity(unit, degree=3, max_delay=5)
+    assert 100_000 < max(sizes) <= 200_000
+    assert sum(sizes) == 50_000 * 83
+    for degree, capacity in whole.items():
+        assert found[degree] == pytest.approx(capacity, abs=1e-12)
+
+
 # States and maps.
 
 
@@ -278,6 +320,9 @@ def test_effective_rank_of_known_spectra():
     values = np.linalg.svd(centred, compute_uv=False) ** 2
     assert rnnmem.effective_rank(few) == pytest.approx(values.sum() ** 2 / (values**2).sum(), rel=1e-9)
     assert rnnmem.effective_rank(torch.full((9, 3), 0.1)) == 0
+    assert rnnmem.effective_rank(torch.zeros(9, 3)) == 0
+    for scale in (1e-300, 1e-90, 1e90, 1e300):
+        assert rnnmem.effective_rank(scale * shown) == pytest.approx(rnnmem.effective_rank(shown), rel=1e-9)
 
 
 def test_recall_angles_of_a_delay_line_are_right_and_of_a_faded_copy_none():

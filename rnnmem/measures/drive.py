@@ -13,10 +13,27 @@ from rnnmem.fit import walk
 from rnnmem.network import Network, read_network
 from rnnmem.session import Session, open_session
 
+MOST_STEPS = 2**28  # 2 GiB of float64
 
-def uniform_input(model: Any, steps: int, width: float, seed: int) -> Tensor:
-    """Independent inputs between -width and width, [T, 1, 1] or [1, T, 1] as the model takes them."""
+
+def uniform_input(model: Any, steps: int, width: float, seed: int, told: str = "steps") -> Tensor:
+    """Independent inputs between -width and width, [T, 1, 1] or [1, T, 1] as the model takes them.
+
+    Args:
+        model: what is driven.
+        steps: T.
+        width: of the inputs.
+        seed: of the inputs.
+        told: the argument that asks for so many steps.
+
+    Raises:
+        RnnMemError: a network of more than one input; more steps than `MOST_STEPS`.
+    """
     network = read_network(model)
+    if steps > MOST_STEPS:
+        raise expected(
+            told, f"a number that asks for at most {MOST_STEPS:,} steps of input", f"{steps:,} steps"
+        )
     if isinstance(network, Network) and network.input_size != 1:
         raise expected("model", "a network with one input", f"{network.input_size} inputs")
     generator = torch.Generator().manual_seed(seed)

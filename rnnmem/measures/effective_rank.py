@@ -36,6 +36,10 @@ def effective_rank(states: Tensor) -> float:
     values = read_floats("states", states, "(N, H) or (T, B, H)", rank).flatten(0, -2)
     if len(values) < 2:
         raise expected("states", "at least two states", len(values))
+    largest = float(values.abs().max())
+    if not largest:
+        return 0.0
+    values = values / largest  # squares of squares would leave the range of floats
     centred = values - values.mean(dim=0)
     # The smaller of the two Gram matrices has the same spectrum.
     gram = centred.T @ centred if len(centred) >= centred.shape[1] else centred @ centred.T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rnnmem.session import measuring
 STEPS, WASHOUT, SEED, RIDGE = 50_000, 200, 0, 1e-9
 CHANCE = 1e-4
 MOST_TARGETS = 100_000
+BLOCK_FLOATS = 2**23  # of targets at a time: 64 MiB, and at most three times that with what is made of them
 
 Target = tuple[tuple[int, int], ...]  # (delay, degree) of each factor
 
@@ -30,6 +32,7 @@ def information_processing_capacity(model: Any, *, degree: int = 3, max_delay: i
     and a delay. They are orthonormal for independent uniform inputs, so their capacities (each the share of a
     target that a linear readout gives back) add up, to at most H over all degrees and delays. Capacities that
     chance could give (1 in 10,000) count as 0; the others are corrected for the H units that were fitted.
+    Takes some 250 MB, and H + 2 numbers a target.
 
     Args:
         model: as in `rnnmem.assess`, with one input; driven by 50,000 inputs uniform in [-1, 1].
@@ -86,27 +89,54 @@ def capacities(session: Any, targets: list[Target], first: int) -> tuple[Tensor,
     """The share [K] of each target that an affine readout gives back, and the readout's effective size."""
     signal = session.data.inputs[:, 0, 0].double().cpu()
     polynomials = legendre(signal, max(power for target in targets for _, power in target))
-    sums: list[Tensor] = []
+    gram, sums = torch.empty(0), torch.empty(0)
     for values, step in states(session):
         begin = max(first, step)
         h = values[begin - step :, 0].double().cpu()
         if not len(h):
             continue
-        y = torch.stack([product(polynomials, t, begin, begin + len(h)) for t in targets], dim=1)
-        one = torch.ones(len(h), 1, dtype=torch.float64)
-        both = torch.cat((one, h), dim=1)
-        parts = [both.T @ both, both.T @ y, y.square().sum(dim=0), y.sum(dim=0)]
-        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
-    gram, cross, square, total = sums
+        both = torch.cat((torch.ones(len(h), 1, dtype=torch.float64), h), dim=1)
+        if not len(sums):
+            gram = both.new_zeros(both.shape[1], both.shape[1])
+            sums = both.new_zeros(both.shape[1] + 1, len(targets))
+        gram += both.T @ both
+        for part in groups(len(targets), len(h)):
+            y = block(polynomials, targets[part], begin, begin + len(h))
+            sums[:-1, part] += both.T @ y
+            sums[-1, part] += y.square().sum(dim=0)
     rows = gram[0, 0]
     mean = gram[0, 1:] / rows
     covariance = gram[1:, 1:] / rows - mean.outer(mean)
-    shared = cross[1:] / rows - mean.outer(total / rows)
-    variance = square / rows - (total / rows).square()
     system = RidgeSystem(mean, covariance, RIDGE)
+    parts = groups(len(targets), 4 * len(sums))
+    found = [readout_shares(system, covariance, sums[:, part] / rows) for part in parts]
+    return torch.cat(found), system.effective_size
+
+
+def readout_shares(system: RidgeSystem, covariance: Tensor, means: Tensor) -> Tensor:
+    """The share [k] of each target that a readout of states gives back.
+
+    Args:
+        system: the readout's.
+        covariance: of the states [H, H].
+        means: of the targets, of their products with the states, and of their squares [H + 2, k].
+    """
+    shared = means[1:-1] - system.mean.outer(means[0])
     weight = system.solve(shared)
     explained = 2 * (weight.T * shared).sum(dim=0) - ((covariance @ weight.T) * weight.T).sum(dim=0)
-    return explained / variance, system.effective_size
+    return explained / (means[-1] - means[0].square())
+
+
+def groups(count: int, rows: int) -> Iterator[slice]:
+    """Slices of so many columns, of which so many rows are held at a time."""
+    size = max(1, BLOCK_FLOATS // rows)
+    for start in range(0, count, size):
+        yield slice(start, start + size)
+
+
+def block(polynomials: Tensor, targets: list[Target], begin: int, end: int) -> Tensor:
+    """The values of some targets at steps begin ... end - 1, [n, k]."""
+    return torch.stack([product(polynomials, target, begin, end) for target in targets], dim=1)
 
 
 def legendre(x: Tensor, degree: int) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from rnnmem.errors import expected
 from rnnmem.measures.arguments import read_positive
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network, ObjectNetwork, described
 from rnnmem.options import read_count
 from rnnmem.session import Session, measuring, open_session
-from rnnmem.tree import leaves, unflatten
+from rnnmem.tree import leaves, tree_map, unflatten
+from rnnmem.user_step import drawn, moving, nearby
 
 
 def lyapunov_spectrum(
@@ -29,8 +30,10 @@ def lyapunov_spectrum(
     """Conditional (input-driven) Lyapunov exponents of a network, the largest first.
 
     A frame of k orthonormal directions is carried along with the state, J_t Q_t, and made orthonormal again
-    by QR; an exponent is the mean logarithm by which its direction grew. Negative exponents: the network
-    forgets where it started. The whole network's state is looked at, all layers of it.
+    by QR; an exponent is the mean logarithm by which its direction grew. It starts from the axes where k is
+    all, else from random directions (of a fixed seed), which turn towards the fastest during the washout.
+    Negative exponents: the network forgets where it started. The whole network's state is looked at, all
+    layers of it.
 
     Args:
         model: as in `rnnmem.assess`; an object's step must be of torch functions that can be differentiated.
@@ -129,41 +132,75 @@ class LayerFlow:
 
 
 class ObjectFlow:
-    """A user's object, by forward-mode differentiation of its step."""
+    """A user's object, by forward-mode differentiation of its step, which may write into its state."""
 
     def __init__(self, network: ObjectNetwork) -> None:
         self.model = network.model
         self.state: Any = None
+        self.checked = False
         found = list(leaves(self.model.init_state(1)))
         if any(not each.is_floating_point() for each in found):
             raise expected("model", "a state of real floats, for directions in it", "another")
         self.size = sum(each.numel() for each in found)
 
     def start(self, streams: int, count: int) -> Tensor:
-        self.state = self.model.init_state(streams)
+        self.state = tree_map(torch.clone, self.model.init_state(streams))
         return frame(next(leaves(self.state)), streams, count, self.size)
 
     def step(self, x: Tensor, directions: Tensor) -> Tensor:
-        given, before = self.model.given, list(leaves(self.state))
+        after = self.after(x)
+        before = list(leaves(self.state))
+        parts = directions.split([each[0].numel() for each in before], dim=-1)
+        tangents = [part.reshape(len(part), *b.shape) for part, b in zip(parts, before, strict=True)]
+        wanted = "a step that torch.func.jvp can differentiate"
+        try:
+            moved = self.pushed(x, self.state, tangents)
+            blocked = not self.checked and self.blocked(x)
+        except Exception as error:
+            raise expected("model", wanted, described(error)) from error
+        if blocked:
+            raise expected("model", wanted, "one that blocks gradients")
+        self.state, self.checked = after, True
+        return torch.cat([each.flatten(2) for each in moved], dim=-1)
+
+    def after(self, x: Tensor) -> Any:
+        """The state a step later, of the same shape."""
+        try:
+            state = self.model.step(x, tree_map(torch.clone, self.state))[1]
+        except ValueError as error:
+            wanted = "step(x_t, state) to return (output, state)"
+            raise expected("model", wanted, described(error)) from error
+        shapes = [[tuple(part.shape) for part in leaves(each)] for each in (self.state, state)]
+        if shapes[0] != shapes[1]:
+            raise expected("model", "a state of constant shape", f"{shapes[0]} and then {shapes[1]}")
+        if not self.size:
+            raise expected("model", "a state that holds numbers", f"shapes {shapes[0]}")
+        return tree_map(torch.clone, state)
+
+    def pushed(self, x: Tensor, state: Any, tangents: list[Tensor]) -> tuple[Tensor, ...]:
+        """What a step makes of tangents [k, B, ...] of each part of a state."""
 
         def after(*values: Tensor) -> tuple[Tensor, ...]:
-            return tuple(leaves(given.step(x, unflatten(self.state, iter(values)))[1]))
+            given = iter([each.clone() for each in values])
+            return tuple(leaves(self.model.given.step(x, unflatten(state, given))[1]))
 
-        def pushed(*tangents: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(after, tuple(before), tangents)[1]
+        def push(*tangent: Tensor) -> tuple[Tensor, ...]:
+            return torch.func.jvp(after, tuple(leaves(state)), tangent)[1]
 
-        sizes = [each[0].numel() for each in before]
-        parts = directions.split(sizes, dim=-1)
-        tangents = [part.reshape(len(part), *b.shape) for part, b in zip(parts, before, strict=True)]
-        try:
-            with warnings.catch_warnings():  # torch's own, when it first loads this part of itself
-                warnings.simplefilter("ignore", DeprecationWarning)
-                moved = torch.func.vmap(pushed)(*tangents)
-            self.state = self.model.step(x, self.state)[1]
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise expected("model", "a step that torch.func.jvp can differentiate", what) from error
-        return torch.cat([each.flatten(2) for each in moved], dim=-1)
+        with warnings.catch_warnings():  # torch's own, when it first loads this part of itself
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.func.vmap(push)(*tangents)
+
+    def blocked(self, x: Tensor) -> bool:
+        """Whether the next state moves with a part of the state of which no tangent comes through."""
+        where = nearby(self.state, 0)
+        parts = list(leaves(where))
+        for index, moves in enumerate(moving(lambda state: self.model.given.step(x, state)[1], where)):
+            tangents = [torch.zeros_like(part).unsqueeze(0) for part in parts]
+            tangents[index] = drawn(tangents[index], 1)
+            if moves and not any(bool(each.any()) for each in self.pushed(x, where, tangents)):
+                return True
+        return False
 
 
 def make_flow(session: Session) -> Flow:
@@ -172,9 +209,16 @@ def make_flow(session: Session) -> Flow:
 
 
 def frame(like: Tensor, streams: int, count: int, size: int) -> Tensor:
-    """The first directions: `count` axes [count, B, size]."""
-    axes = torch.eye(size, dtype=like.dtype, device=like.device)[:count]
-    return axes.unsqueeze(1).repeat(1, streams, 1)
+    """The first directions [count, B, size]: the axes, or random ones where there are fewer than axes.
+
+    A frame on some of the axes would never leave them where no unit reads another.
+    """
+    if count < size:
+        generator = torch.Generator().manual_seed(0)
+        axes = torch.linalg.qr(torch.randn(size, count, dtype=torch.float64, generator=generator))[0].T
+    else:
+        axes = torch.eye(size, dtype=torch.float64)
+    return axes.to(like).unsqueeze(1).repeat(1, streams, 1)
 
 
 def rows(session: Session) -> Iterator[Tensor]:

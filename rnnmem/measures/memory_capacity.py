@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnmem.assess import assess, naming
-from rnnmem.errors import expected
+from rnnmem.errors import expected, shown
 from rnnmem.measures.arguments import read_positive
 from rnnmem.measures.drive import driven, states, uniform_input
 from rnnmem.network import read_network
@@ -37,6 +37,8 @@ def memory_capacity(
 
     Two recipes. "heldout" adds up retention, measured on data that the readout never saw and corrected for
     the cost of the fit, to the last significant delay: a network that ignores its input comes out near 0.
+    With too few steps for standard errors (fewer than 16 blocks of them) significance is not known, and every
+    delay counts, noise and all.
     "common" is the recipe in wide use: squared correlations on the last fifth of a short series, all of them
     added up. A test of 2 max_delay steps gives each delay 1 / (2 max_delay) by chance, so it reports about
     half a step that is not there.
@@ -48,7 +50,8 @@ def memory_capacity(
         recipe: "heldout" (uniform in [-1, 1]) or "common" (uniform in [-0.8, 0.8]).
         washout: steps before the first row; "common" leaves out `max_delay` of them instead.
         ridge: added to the diagonal of the units' correlation matrix.
-        steps: how many to draw; None is washout + max(10,000, 40 H, 160 max_delay), "common" 10 max_delay.
+        steps: how many to draw, at most 2**28; None is washout + max(10,000, 40 H, 160 max_delay), with
+            "common" 10 max_delay.
         seed: of the inputs drawn.
         return_curve: whether to return the share kept at each delay too.
 
@@ -72,14 +75,9 @@ def memory_capacity(
     heldout = read_choice("recipe", recipe, ("heldout", "common")) == "heldout"
     skipped, penalty, start = read_count("washout", washout), read_ridge(ridge), read_seed(seed)
     with_curve = read_flag("return_curve", return_curve)
-    told = "inputs"
+    told = "inputs" if inputs is not None or steps is None else "steps"
     if inputs is None:
-        told = "inputs" if steps is None else "steps"
-        count = read_positive("steps", steps) if steps is not None else None
-        if count is None:
-            units = read_network(model).feature_size(False) or 0
-            count = skipped + max(10_000, 40 * units, 160 * delays) if heldout else 10 * delays
-        inputs = uniform_input(model, count, HELDOUT_WIDTH if heldout else COMMON_WIDTH, start)
+        inputs = drawn_input(model, delays, heldout, skipped, steps, start)
     with naming("inputs", told):
         if heldout:
             curve, last = heldout_curve(model, inputs, delays, skipped, penalty)
@@ -89,8 +87,21 @@ def memory_capacity(
     return (capacity, curve) if with_curve else capacity
 
 
+def drawn_input(model: Any, delays: int, heldout: bool, washout: int, steps: int | None, seed: int) -> Tensor:
+    """Uniform inputs, as many as were asked for or, with None, as a recipe takes."""
+    width = HELDOUT_WIDTH if heldout else COMMON_WIDTH
+    if steps is not None:
+        return uniform_input(model, read_positive("steps", steps), width, seed)
+    units = read_network(model).feature_size(False) or 0
+    wanted = max(10_000, 40 * units, 160 * delays) if heldout else 10 * delays
+    told = "washout" if heldout and washout > wanted else "max_delay"
+    return uniform_input(model, wanted + washout * heldout, width, seed, told)
+
+
 def heldout_curve(model: Any, inputs: Tensor, delays: int, washout: int, ridge: float) -> tuple[Tensor, int]:
     """Retention [delays], and how many of the delays count: up to the last significant one."""
+    if isinstance(inputs, Tensor) and delays >= inputs.numel():
+        raise expected("inputs", f"more than max_delay = {shown(delays)} steps", inputs.numel())
     report = assess(
         model,
         inputs,

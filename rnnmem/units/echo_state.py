@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from rnnmem.errors import expected, shown
 from rnnmem.lags import is_int, is_number
-from rnnmem.units.rnn import preactivation
-from rnnmem.units.unit import Unit, Weights, moved_gates
+from rnnmem.units.unit import Unit, Weights, moved_gates, preactivation
 
 
 def step_tanh(w: Weights, x: Tensor, state: Tensor) -> Tensor:

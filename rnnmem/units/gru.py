@@ -16,13 +16,19 @@ from torch import Tensor
 from rnnmem.units.unit import Unit, Weights
 
 
-def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
-    h = state[0]
+def gates(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gates r, z and n, and the recurrent side of n that r gates, [B, H] each."""
     x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
     h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
     r = torch.sigmoid(x_r + h_r)
     z = torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
+    return r, z, n, h_n
+
+
+def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
+    h = state[0]
+    _, z, n, _ = gates(w, x, h)
     return (n + z * (h - n)).unsqueeze(0)
 
 
@@ -30,11 +36,7 @@ def step_tangent(
     w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
 ) -> tuple[Tensor, Tensor]:
     h, dh = state[0], dstate[:, 0]
-    x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
-    h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
-    r = torch.sigmoid(x_r + h_r)
-    z = torch.sigmoid(x_z + h_z)
-    n = torch.tanh(x_n + r * h_n)
+    r, z, n, h_n = gates(w, x, h)
     d_r, d_z, d_hn = (dh @ w.hh.T).chunk(3, dim=-1)
     d_xn: Tensor | float = 0.0
     if dx is not None:
@@ -47,11 +49,7 @@ def step_tangent(
 
 def step_backward(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     h, g = state[0], grad[0]
-    x_r, x_z, x_n = (x @ w.ih.T + w.bias_ih).chunk(3, dim=-1)
-    h_r, h_z, h_n = (h @ w.hh.T + w.bias_hh).chunk(3, dim=-1)
-    r = torch.sigmoid(x_r + h_r)
-    z = torch.sigmoid(x_z + h_z)
-    n = torch.tanh(x_n + r * h_n)
+    r, z, n, h_n = gates(w, x, h)
     d_z = g * (h - n) * z * (1 - z)
     d_n = g * (1 - z) * (1 - n.square())
     d_r = d_n * h_n * r * (1 - r)

@@ -12,23 +12,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.units.unit import Unit, Weights, moved_gates
+from rnnmem.units.unit import Unit, Weights, moved_gates, preactivation
+
+
+def gates(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gates i, f, g and o, [B, H] each."""
+    i, f, g, o = preactivation(w, x, h).chunk(4, dim=-1)
+    return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
 
 
 def step(w: Weights, x: Tensor, state: Tensor) -> Tensor:
     h, c = state
-    i, f, g, o = (x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh).chunk(4, dim=-1)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.stack((torch.sigmoid(o) * torch.tanh(c), c))
+    i, f, g, o = gates(w, x, h)
+    c = f * c + i * g
+    return torch.stack((o * torch.tanh(c), c))
 
 
 def step_tangent(
     w: Weights, x: Tensor, state: Tensor, dx: Tensor | None, dstate: Tensor
 ) -> tuple[Tensor, Tensor]:
     h, c = state
-    sums = (x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh).chunk(4, dim=-1)
-    i, f, o = (torch.sigmoid(sums[gate]) for gate in (0, 1, 3))
-    g = torch.tanh(sums[2])
+    i, f, g, o = gates(w, x, h)
     new = f * c + i * g
     squashed = torch.tanh(new)
     d_i, d_f, d_g, d_o = moved_gates(w, dx, dstate[:, 0]).chunk(4, dim=-1)
@@ -39,17 +43,15 @@ def step_tangent(
 
 def step_backward(w: Weights, x: Tensor, state: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     h, c = state
-    sums = (x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh).chunk(4, dim=-1)
-    i, f, o = (torch.sigmoid(sums[gate]) for gate in (0, 1, 3))
-    g = torch.tanh(sums[2])
+    i, f, g, o = gates(w, x, h)
     squashed = torch.tanh(f * c + i * g)
     d_c = grad[1] + grad[0] * o * (1 - squashed.square())
     d_i = d_c * g * i * (1 - i)
     d_f = d_c * c * f * (1 - f)
     d_g = d_c * i * (1 - g.square())
     d_o = grad[0] * squashed * o * (1 - o)
-    gates = torch.cat((d_i, d_f, d_g, d_o), dim=-1)
-    return gates, gates, torch.stack((torch.zeros_like(d_c), d_c * f))
+    d_sums = torch.cat((d_i, d_f, d_g, d_o), dim=-1)
+    return d_sums, d_sums, torch.stack((torch.zeros_like(d_c), d_c * f))
 
 
 LSTM = Unit(

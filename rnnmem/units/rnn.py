@@ -10,11 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.units.unit import Unit, Weights, moved_gates
-
-
-def preactivation(w: Weights, x: Tensor, h: Tensor) -> Tensor:
-    return x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh
+from rnnmem.units.unit import Unit, Weights, moved_gates, preactivation
 
 
 def step_tanh(w: Weights, x: Tensor, state: Tensor) -> Tensor:

@@ -38,6 +38,11 @@ class Weights:
         return self.hh.shape[1]
 
 
+def preactivation(w: Weights, x: Tensor, h: Tensor) -> Tensor:
+    """The gates' sums [B, G*H] of input [B, I] and output [B, H], where no gate acts on one side alone."""
+    return x @ w.ih.T + w.bias_ih + h @ w.hh.T + w.bias_hh
+
+
 def moved_gates(w: Weights, dx: Tensor | None, dh: Tensor) -> Tensor:
     """What tangents of input [k, B, I] and output [k, B, H] do to the gates' sums [k, B, G*H]."""
     return dh @ w.hh.T if dx is None else dh @ w.hh.T + dx @ w.ih.T

@@ -164,6 +164,12 @@ def add_measuring(parser: argparse.ArgumentParser, *, several: bool) -> None:
     data.add_argument(
         "--lengths", metavar="KEY|FILE", help="integers [B]: how many steps of each stream are real"
     )
+    data.add_argument(
+        "--targets",
+        metavar="KEY|FILE",
+        help="integers [T] or [T, B]: what --head predicts at each step, -100 for nothing (default: the next "
+        "token)",
+    )
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument(
         "--lags", type=lags, default=128, help="the largest lag, or a list such as 0,1,2,4,8 (default: 128)"

@@ -85,7 +85,12 @@ def run_compare(arguments: argparse.Namespace) -> None:
 def heads_for(
     arguments: argparse.Namespace, checkpoints: dict[str, list[Checkpoint]], data: Data
 ) -> dict[str, list[nn.Linear | None]] | None:
-    """Finds the heads, which count among the parameters; None where not all networks have one."""
+    """Finds the heads, which count among the parameters; None where not all networks have one.
+
+    Nor where there is nothing to predict: numbers to read, and no targets.
+    """
+    if arguments.head is None and arguments.targets is None and not data.tokens:
+        return None
     found = {}
     for name, seeds in checkpoints.items():
         sizes = [len(seed.embedding(arguments.embedding)) if data.tokens else None for seed in seeds]
@@ -177,6 +182,9 @@ def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Che
         table = find_array("--semantics", arguments.semantics, data.path, checkpoint.tensors)
         beside = not data.tokens and table.ndim == 2 and data.inputs.shape[1] == 1
         options["semantics"] = table.unsqueeze(1) if beside else table  # [T, d] beside [T, I]
+    if arguments.targets is not None:
+        array = find_array("--targets", arguments.targets, data.path)
+        options["targets"] = array.unsqueeze(1) if array.ndim == 1 else array
     if arguments.lengths is not None:
         options["lengths"] = find_array("--lengths", arguments.lengths, data.path)
     return options | {"progress": sys.stderr.isatty()}

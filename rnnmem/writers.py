@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rnnmem.errors import expected
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rnnmem.comparison import Comparison
     from rnnmem.report import MemoryReport
     from rnnmem.track import Tracker
@@ -44,6 +46,11 @@ COLUMNS = (
     "bits_per_byte",
     "own_bits_per_byte",
     "hull_coverage",
+    "forgotten_median",
+    "forgotten_inputs_median",
+    "learnable_gain",
+    "used_loss",
+    "used_excess",
 )
 
 
@@ -151,6 +158,7 @@ def lag_rows(report: MemoryReport) -> list[list[float | int | None]]:
         "own_retention_high_95": own_high,
         "own_retention_heldout": report.own.heldout,
         **report.controls,
+        **dynamics(report),
     }
     found = [named[name] if name in named else getattr(report, name) for name in COLUMNS[1:]]
     values = [[None] * len(report.lags) if column is None else column.tolist() for column in found]
@@ -158,6 +166,18 @@ def lag_rows(report: MemoryReport) -> list[list[float | int | None]]:
         [lag, *(None if v is None or not math.isfinite(v) else v for v in cells)]
         for lag, *cells in zip(report.lags.tolist(), *values, strict=True)
     ]
+
+
+def dynamics(report: MemoryReport) -> dict[str, Tensor | None]:
+    """What is forgotten, learnable and used, at the report's lags; used: given lag + 1 tokens."""
+    twins = {"forgotten_median": report.forgotten, "forgotten_inputs_median": report.forgotten_inputs}
+    found: dict[str, Tensor | None] = {
+        name: None if each is None else each.median[report.lags] for name, each in twins.items()
+    }
+    found["learnable_gain"] = None if report.learnable is None else report.learnable.gain[report.lags]
+    found["used_loss"] = None if report.used is None else report.used.loss
+    found["used_excess"] = None if report.used is None else report.used.excess
+    return found
 
 
 def csv_bytes(head: list[str], rows: list[list[Any]]) -> bytes:

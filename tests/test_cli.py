@@ -47,6 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         torch.save(WordModel(unit, hidden).state_dict(), folder / f"{name}.pt")
     torch.save(nn.LSTM(3, 5).state_dict(), folder / "signal.pt")
+    headed = nn.ModuleDict({"rnn": nn.LSTM(3, 5), "decoder": nn.Linear(5, 4)})
+    torch.save(headed.state_dict(), folder / "headed.pt")
     torch.save(nn.LSTM(3, 5, bidirectional=True).state_dict(), folder / "both_ways.pt")
     torch.save(nn.ModuleDict({"a": nn.LSTM(3, 5), "b": nn.LSTM(3, 4)}).state_dict(), folder / "two.pt")
     torch.save(nn.LSTM(3, 5), folder / "pickled.pt")
@@ -59,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "wide.npy", draw.standard_normal((1_500, 4), dtype=np.float32))
     np.save(folder / "x64.npy", draw.standard_normal((1_500, 3)))
     np.save(folder / "short.npy", draw.standard_normal((30, 3), dtype=np.float32))
+    np.save(folder / "classes.npy", draw.integers(4, size=1_500))
     np.save(folder / "vectors.npy", draw.standard_normal((WORDS, 2), dtype=np.float32))
     nan = draw.standard_normal((1_500, 3), dtype=np.float32)
     nan[7, 1] = np.nan
@@ -114,6 +117,21 @@ def test_assess_with_a_head_tells_what_is_used(folder: Path, capsys: pytest.Capt
     assert code == 0
     assert report.used is not None
     assert report.settings["trained_window"] == 16
+
+
+def test_targets_of_a_network_that_reads_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "assess headed.pt --data x.npy --lags 2 --head decoder.weight --targets classes.npy --json"
+    code, out, err = run(folder, line, capsys)
+    assert (code, err) == (0, "")
+    report = rnnmem.MemoryReport.from_dict(json.loads(out)["output"])
+    assert report.used is not None
+    assert report.learnable is not None
+    assert report.learnable.kind == "loss"
+    for line, used in (("", False), (" --targets classes.npy", True)):
+        code, out, err = run(folder, f"compare headed.pt --data x.npy --lags 2 --json{line}", capsys)
+        assert (code, err) == (0, "")
+        (found,) = rnnmem.Comparison.from_dict(json.loads(out)).reports["headed"]["full"]
+        assert (found.used is not None) == used
 
 
 def test_assess_of_an_lstm_measures_both_states_and_writes_them(
@@ -216,6 +234,20 @@ MISTAKES = {
     "spaces": ("compare gru.pt lstm.pt --data ids.npy --lags 2", "semantics: expected a table (V, d) common"),
     "same": ("compare gru.pt gru.pt --data ids.npy", "CHECKPOINT: expected files of different names"),
     "head": ("compare gru.pt --data ids.npy --lags 2 --head dec", "--head: expected the key of a weight"),
+    "targets": ("assess signal.pt --data x.npy --targets no --lags 2", "--targets: expected a file"),
+    "targets-none": (
+        "assess headed.pt --data x.npy --lags 2 --head decoder.weight",
+        "targets: expected int64",
+    ),
+    "targets-file": ("assess signal.pt --data x.npy --targets no.npy", "--targets: expected a file"),
+    "targets-floats": (
+        "assess headed.pt --data x.npy --lags 2 --head decoder.weight --targets x64.npy",
+        "targets: expected an int64 Tensor",
+    ),
+    "targets-headless": (
+        "assess headed.pt --data x.npy --lags 2 --targets classes.npy",
+        "targets: expected None",
+    ),
     "used": ("assess gru.pt --data ids.npy --lags 2 --trained-window 9", "--trained-window: expected None"),
     "demo-text": ("demo --text no.txt", "--text: expected a readable UTF-8 text, got no.txt"),
     "demo-short": ("demo --text tiny.txt", "--text: expected at least 20,000 words"),

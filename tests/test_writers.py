@@ -4,7 +4,9 @@ import math
 
 import pytest
 import report_cases as cases
+import torch
 
+import rnnmem
 from rnnmem import Comparison, MemoryReport, RnnMemError
 from rnnmem.writers import COLUMNS, write_comparison, write_report
 
@@ -68,6 +70,7 @@ def test_csv_has_every_lag_and_every_column_in_full_precision(tmp_path):
         "bits_per_byte": report.bits_per_byte,
         "own_bits_per_byte": report.own_bits_per_byte,
         "hull_coverage": report.hull_coverage,
+        **dict.fromkeys(DYNAMICS),
     }
     assert set(wanted) == set(COLUMNS) - {"lag_steps"}
     for name, values in wanted.items():
@@ -76,6 +79,26 @@ def test_csv_has_every_lag_and_every_column_in_full_precision(tmp_path):
             continue
         found = [float(row[name]) if row[name] else None for row in rows]
         assert found == [None if math.isnan(v) else v for v in values.tolist()], name
+
+
+DYNAMICS = ("forgotten_median", "forgotten_inputs_median", "learnable_gain", "used_loss", "used_excess")
+
+
+def test_csv_has_what_is_forgotten_learnable_and_used_at_its_lags(tmp_path):
+    torch.manual_seed(0)
+    given = {"embedding": torch.nn.Embedding(7, 3), "head": torch.nn.Linear(4, 7), "lags": [0, 2, 5]}
+    report = rnnmem.assess(torch.nn.GRU(3, 4), torch.randint(7, (900, 2)), **given)
+    report.save(tmp_path / "report.csv")
+    with open(tmp_path / "report.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name, curve in (
+        ("forgotten_median", report.forgotten.median[[0, 2, 5]]),
+        ("forgotten_inputs_median", report.forgotten_inputs.median[[0, 2, 5]]),
+        ("learnable_gain", report.learnable.gain[[0, 2, 5]]),
+        ("used_loss", report.used.loss),
+        ("used_excess", report.used.excess),
+    ):
+        assert [float(row[name]) for row in rows] == curve.tolist()
 
 
 def test_csv_of_skipped_controls_and_nan_is_empty_there(tmp_path):

@@ -13,7 +13,7 @@ Source: Khandelwal et al. 2018, "Sharp nearby, fuzzy far away" (the effective co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +29,13 @@ from rnnmem.session import Session
 
 MOST_TARGETS = 2048
 MOST_RUNS = 2048  # side by side
-REGION = 256  # steps of a stream whose targets are taken together
-BLOCK = 32  # steps of a stream whose targets are one block of the jackknife
+REGION = 64  # steps of a stream whose targets are taken together
+BLOCK = 32  # steps that a block of the jackknife spans at least
 NONE = -100  # no target, as in torch.nn.functional.cross_entropy
 EPS = 0.01
 HEAD_FLOATS = 2**22
 UNRELATED = 256
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -200,18 +201,20 @@ class ContextUse:
         return real.T.nonzero().flip(1)
 
     def chosen(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps, streams and blocks [N] of targets out of whole regions, these drawn at random.
+        """Steps, streams and blocks [N] of targets out of whole regions, these spread evenly over the data.
 
         Targets side by side share their runs; a region lies between two multiples of `REGION` steps of one
         stream.
         """
-        region = places[:, 1] * (len(self.task.targets) // REGION + 1) + places[:, 0] // REGION
+        a_stream = len(self.task.targets) // REGION + 2  # the last one of a stream touches no other stream's
+        region = places[:, 1] * a_stream + places[:, 0] // REGION
         which, count = region.unique_consecutive(return_counts=True)
-        order = torch.randperm(len(which), generator=self.pieces.generator)
-        drawn = order[: int((count[order].cumsum(0) < MOST_TARGETS).sum()) + 1]
-        step, stream = places[torch.isin(region, which[drawn])].T
-        blocks = stream * (len(self.task.targets) // BLOCK + 1) + step // BLOCK
-        return step, stream, blocks.unique_consecutive(return_inverse=True)[1]
+        begin = float(torch.rand((), generator=self.pieces.generator))
+        drawn = torch.tensor([*spread_evenly(len(which), begin)])
+        enough = int((count[drawn].cumsum(0) < MOST_TARGETS).sum()) + 1
+        taken = torch.isin(region, which[drawn[:enough]])
+        step, stream = places[taken].T
+        return step, stream, blocks_of(region[taken], step)
 
     def runs(self, step: Tensor, stream: Tensor) -> Runs:
         """The starts that these targets [N] need."""
@@ -301,7 +304,7 @@ class ContextUse:
             loss_shuffled=None if shuffled is None else shuffled.mean(dim=1),
             by_token_class=self.by_token_class(start, targets),
             targets=len(targets),
-            blocks=int(block[-1]) + 1,
+            blocks=int(block.max()) + 1,
         )
 
     def by_token_class(self, losses: Tensor, targets: Tensor) -> dict[str, list[float]] | None:
@@ -316,6 +319,36 @@ class ContextUse:
                 for name, value in zip(columns, (which, n, float(held.mean()), len(held)), strict=True):
                     columns[name].append(value)
         return columns
+
+
+def spread_evenly(count: int, begin: float) -> Iterator[int]:
+    """0 ... count - 1 in an order of which every beginning is spread evenly: steps by the golden section."""
+    seen = set()
+    # The largest gap that n such steps leave in the unit circle is under 3 / n: none is missed.
+    for each in range(3 * count):
+        index = int((begin + each * GOLDEN) % 1 * count)
+        if index not in seen:
+            seen.add(index)
+            yield index
+
+
+def blocks_of(region: Tensor, step: Tensor) -> Tensor:
+    """Which block of the jackknife each target is in, from regions and steps [N] in order.
+
+    Regions that touch are one run, cut into blocks as wide as leaves 16 of them, and never under 32 steps:
+    what targets have in common with their neighbours outlasts a narrow block.
+    """
+    apart = torch.ones(len(region), dtype=torch.bool)
+    apart[1:] = region.diff() > 1
+    run = apart.cumsum(0) - 1
+    within = (region - region[apart][run]) * REGION + step % REGION
+    longest = int(within.max()) + 1
+    width = BLOCK << (longest // BLOCK).bit_length()
+    while True:
+        held, block = (run * longest + within // width).unique(return_inverse=True)
+        if width == BLOCK or len(held) >= FEWEST_BLOCKS:
+            return block
+        width //= 2
 
 
 def block_error(losses: Tensor, block: Tensor) -> Tensor:

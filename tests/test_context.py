@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import rnnmem
-from rnnmem.context import NONE, ContextUse, Task, Used, next_tokens
+from rnnmem.context import NONE, ContextUse, Task, Used, blocks_of, next_tokens, spread_evenly
+from rnnmem.indicators.curve import student
 from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network
 from rnnmem.pieces import Pieces, alone
@@ -109,19 +110,17 @@ def test_targets_are_taken_in_whole_regions_and_never_twice():
     targets[::3, 1] = NONE
     use = use_of(nn.RNN(3, 2).double(), read, None, targets, [1, 40], torch.randn(8, 3).double())
     step, stream, block = use.chosen(use.places(79))
-    assert 2048 <= len(step) < 2048 + 256
+    assert 2048 <= len(step) < 2048 + 64
     assert len(set(zip(step.tolist(), stream.tolist(), strict=True))) == len(step)
     assert int(step.min()) >= 79
     assert bool((targets[step, stream] != NONE).all())
-    for b, region in set(zip(stream.tolist(), (step // 256).tolist(), strict=True)):
+    for b, region in set(zip(stream.tolist(), (step // 64).tolist(), strict=True)):
         wanted = [
-            t for t in range(max(79, 256 * region), min(3000, 256 * (region + 1))) if targets[t, b] != NONE
+            t for t in range(max(79, 64 * region), min(3000, 64 * (region + 1))) if targets[t, b] != NONE
         ]
-        assert step[(stream == b) & (step // 256 == region)].tolist() == wanted
-    for which in range(int(block[-1]) + 1):
-        inside = block == which
-        assert len(set(stream[inside].tolist())) == 1
-        assert len(set((step[inside] // 32).tolist())) == 1
+        assert step[(stream == b) & (step // 64 == region)].tolist() == wanted
+    for which in range(int(block.max()) + 1):
+        assert len(set(stream[block == which].tolist())) == 1
     assert len(use.places(3000)) == 0
 
 
@@ -189,18 +188,47 @@ def test_shuffling_leaves_what_no_order_changes():
             assert float(found[k, i]) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_standard_errors_cover_the_paired_difference():
-    """Losses that are noise about a known difference."""
+def side_by_side(regions, size=64):
+    """Regions and steps of targets [N]: `size` of each of these regions."""
+    region = torch.tensor(regions).repeat_interleave(size)
+    return region, region * 64 + torch.arange(size).repeat(len(regions))
+
+
+@pytest.mark.parametrize("touching", [False, True])
+def test_standard_errors_cover_the_paired_difference(touching):
+    """Losses that neighbours have in common, as within one topic: 32 apart, or runs of 32 in one stream."""
     inside, trials = 0, 200
-    block = torch.arange(2048) // 32
+    block = blocks_of(*side_by_side(range(0, 32) if touching else range(0, 320, 10)))
     use = use_of(nn.RNN(1, 1).double(), torch.zeros(9, 1, 1, dtype=F64), None, torch.zeros(9, 1), [1, 2])
     for seed in range(trials):
-        losses = torch.randn(2, 2048, generator=torch.Generator().manual_seed(seed), dtype=F64)
+        generator = torch.Generator().manual_seed(seed)
+        topic = torch.randn(2, 32, 2, 1, generator=generator, dtype=F64)
+        losses = torch.randn(2, 32, 2, 32, generator=generator, dtype=F64) + topic
         losses[0] += 0.05
-        found = use.summary(losses, None, None, torch.zeros(2048, dtype=torch.int64), block)
-        assert found.blocks == 64
-        inside += bool(abs(found.excess[0] - 0.05) <= 2 * found.excess_se[0])
+        found = use.summary(losses.flatten(1), None, None, torch.zeros(2048, dtype=torch.int64), block)
+        assert found.blocks == (16 if touching else 32)
+        half = student(found.blocks, 0.975) * found.excess_se[0]
+        inside += bool(abs(found.excess[0] - 0.05) <= half)
     assert 0.9 <= inside / trials <= 0.99
+
+
+def test_blocks_are_runs_of_targets_side_by_side():
+    """A run of 16 regions, one of 2: 128 wide would be 9 blocks."""
+    blocks = blocks_of(*side_by_side([*range(16), 100, 101]))
+    assert blocks.view(18, 64).tolist() == [[k] * 64 for k in range(18)]
+    assert int(blocks_of(*side_by_side(range(9))).max()) == 17  # no narrower than 32
+    assert blocks_of(*side_by_side(range(32))).view(32, 64).tolist() == [[k // 2] * 64 for k in range(32)]
+    assert blocks_of(*side_by_side([3, 7], 5)).tolist() == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 32, 1000])
+def test_regions_are_spread_evenly_from_the_first_on(count):
+    order = list(spread_evenly(count, 0.3))
+    assert sorted(order) == list(range(count))
+    for few in (2, 8, 32):
+        if few <= count:
+            gaps = np.diff(sorted(order[:few]))
+            assert gaps.min() >= count // (3 * few)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

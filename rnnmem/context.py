@@ -28,12 +28,13 @@ from rnnmem.pieces import Pieces, piece
 from rnnmem.session import Session
 
 MOST_TARGETS = 2048
-REGION = 256  # targets side by side
-BLOCK = 32  # targets that one block of the jackknife holds
+REGION = 64  # targets side by side
+BLOCK = 32  # targets that a block of the jackknife holds at least
 NONE = -100  # no target, as in torch.nn.functional.cross_entropy
 EPS = 0.01
 HEAD_FLOATS = 2**22
 UNRELATED = 256
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,14 @@ class ContextUse:
         start = self.losses(regions, self.initial(regions))
         unrelated, shuffled = self.unrelated(regions), self.shuffled(regions) if older else None
         return self.summary(
+            regions,
             start,
-            self.targets(regions),
             None if unrelated is None else self.losses(regions, unrelated),
             None if shuffled is None else self.losses(regions, shuffled),
         )
 
     def regions(self, before: int) -> Regions | None:
-        """Regions of targets that have so many steps before them, spread over the streams at random."""
+        """Regions of targets that have so many steps before them, spread evenly over the data."""
         valid = self.task.targets != NONE
         valid[:before] = False
         if not bool(valid.any()):
@@ -195,9 +196,9 @@ class ContextUse:
             for stream, steps in enumerate(room.tolist())
             for slot in range(steps // size)
         ]
-        order = torch.randperm(len(slots), generator=self.pieces.generator).tolist()
+        start = float(torch.rand((), generator=self.pieces.generator))
         chosen, targets = [], 0
-        for first, stream in (slots[index] for index in order):
+        for first, stream in (slots[index] for index in spread_evenly(len(slots), start)):
             if targets >= MOST_TARGETS:
                 break
             if held := int(valid[first : first + size, stream].sum()):
@@ -294,19 +295,21 @@ class ContextUse:
         return found
 
     def summary(
-        self, start: Tensor, targets: Tensor, unrelated: Tensor | None, shuffled: Tensor | None
+        self, regions: Regions, start: Tensor, unrelated: Tensor | None, shuffled: Tensor | None
     ) -> Used:
         """Means, paired differences and their errors from losses [n, R, size]."""
+        targets = self.targets(regions)
         real = targets != NONE
         excess = start - start[-1:]
         mean = [None if x is None else x[:, real].mean(dim=1) for x in (unrelated, shuffled)]
-        blocks, loss_se = block_error(start, real)
+        ids = blocks_of(regions, real)
+        blocks, loss_se = block_error(start, real, ids)
         return Used(
             lengths=self.lengths,
             loss=start[:, real].mean(dim=1),
             loss_se=loss_se,
             excess=excess[:, real].mean(dim=1),
-            excess_se=block_error(excess, real)[1],
+            excess_se=block_error(excess, real, ids)[1],
             loss_after_unrelated=mean[0],
             loss_shuffled=mean[1],
             by_token_class=self.by_token_class(start, targets),
@@ -329,12 +332,45 @@ class ContextUse:
         return columns
 
 
-def block_error(losses: Tensor, real: Tensor) -> tuple[int, Tensor]:
+def spread_evenly(count: int, start: float) -> Iterator[int]:
+    """0 ... count - 1 in an order of which every beginning is spread evenly: steps by the golden section."""
+    seen = set()
+    # The largest gap that n such steps leave in the unit circle is under 3 / n: none is missed.
+    for each in range(3 * count):
+        index = int((start + each * GOLDEN) % 1 * count)
+        if index not in seen:
+            seen.add(index)
+            yield index
+
+
+def blocks_of(regions: Regions, real: Tensor) -> Tensor:
+    """Which block of the jackknife each target is in [R, size], of those that hold any.
+
+    Regions that touch are one run, cut into blocks as wide as leaves 16 of them, and never under 32 targets:
+    what targets have in common with their neighbours outlasts a narrow block.
+    """
+    order = (regions.stream * (int(regions.first.max()) + 1) + regions.first).argsort()
+    first, stream = regions.first[order], regions.stream[order]
+    alone = torch.ones(len(order), dtype=torch.bool)
+    alone[1:] = (stream.diff() != 0) | (first.diff() != regions.size)
+    run, place = torch.empty_like(order), torch.empty_like(order)
+    run[order] = alone.cumsum(dim=0) - 1
+    place[order] = first - first[alone][run[order]]
+    within = place.unsqueeze(1) + torch.arange(regions.size)
+    longest = int(within.max()) + 1
+    width = BLOCK << (longest // BLOCK).bit_length()
+    while True:
+        number = run.unsqueeze(1) * longest + within // width
+        held, ids = number[real].unique(return_inverse=True)
+        if width == BLOCK or len(held) >= FEWEST_BLOCKS:
+            return torch.full(real.shape, -1).masked_scatter(real, ids)
+        width //= 2
+
+
+def block_error(losses: Tensor, real: Tensor, block: Tensor) -> tuple[int, Tensor]:
     """Blocks, and the standard error [n] of mean losses [n, R, size] over them; NaN below 16 blocks."""
-    width = min(BLOCK, losses.shape[2])
-    sums = torch.cat([part.sum(dim=2) for part in losses.nan_to_num(0.0).split(width, dim=2)], dim=1)
-    rows = torch.cat([part.sum(dim=1) for part in real.double().split(width, dim=1)])
-    sums, rows = sums[:, rows > 0], rows[rows > 0]
+    ids, rows = block[real], torch.bincount(block[real]).double()
+    sums = torch.zeros(len(losses), len(rows), dtype=torch.float64).index_add(1, ids, losses[:, real])
     left_out = ((sums.sum(1, keepdim=True) - sums) / (rows.sum() - rows)).T
     return len(rows), jackknife_variance(left_out).sqrt()
 

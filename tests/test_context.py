@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import rnnmem
-from rnnmem.context import NONE, ContextUse, Task, Used, next_tokens
+from rnnmem.context import NONE, ContextUse, Regions, Task, Used, blocks_of, next_tokens, spread_evenly
+from rnnmem.indicators.curve import student
 from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network
 from rnnmem.pieces import Pieces, alone
@@ -140,19 +141,53 @@ def test_shuffling_leaves_what_no_order_changes():
                 assert float(found[k, r, i]) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_standard_errors_cover_the_paired_difference():
-    """The head is told the token two steps back and a coin that it always believes: the truth is known."""
-    inside, trials = 0, 200
+def scattered(count, size, touching):
+    """Regions of 1,000 streams' data, each in a stream of its own, or side by side in one."""
+    each = torch.arange(count)
+    return Regions(each * size, each * 0, size) if touching else Regions(each * 0, each, size)
+
+
+@pytest.mark.parametrize("touching", [False, True])
+def test_standard_errors_cover_the_paired_difference(touching):
+    """Losses that neighbours have in common, as within one topic: 32 apart, or runs of 32 in one stream."""
+    inside, trials, regions = 0, 200, scattered(32, 64, touching)
+    use = use_of(
+        nn.RNN(1, 1).double(), torch.zeros(9, 1, 1, dtype=F64), None, torch.zeros(2048, 32).long(), [1, 2]
+    )
     for seed in range(trials):
-        losses = torch.randn(2, 8, 256, generator=torch.Generator().manual_seed(seed), dtype=F64)
+        generator = torch.Generator().manual_seed(seed)
+        topic = torch.randn(2, 32, 2, 1, generator=generator, dtype=F64)
+        losses = torch.randn(2, 32, 2, 32, generator=generator, dtype=F64) + topic
         losses[0] += 0.05
-        real = torch.ones(8, 256, dtype=torch.bool)
-        use = use_of(nn.RNN(1, 1).double(), torch.zeros(9, 1, 1, dtype=F64), None, torch.zeros(9, 1), [1, 2])
-        found = use.summary(losses, torch.zeros(8, 256, dtype=torch.int64), None, None)
-        assert found.blocks == 64
-        assert bool(real.all())
-        inside += bool(abs(found.excess[0] - 0.05) <= 2 * found.excess_se[0])
+        found = use.summary(regions, losses.flatten(2), None, None)
+        assert found.blocks == (16 if touching else 32)
+        half = student(found.blocks, 0.975) * found.excess_se[0]
+        inside += bool(abs(found.excess[0] - 0.05) <= half)
     assert 0.9 <= inside / trials <= 0.99
+
+
+def test_blocks_are_runs_of_targets_side_by_side():
+    """Streams 0 and 1 hold runs of 16 and 2 regions, out of order, and stream 2 one without a target."""
+    first = torch.tensor([*range(64 * 15, -1, -64), 128, 64, 640])
+    stream = torch.tensor([0] * 16 + [1, 1, 2])
+    real = torch.ones(19, 64, dtype=torch.bool)
+    real[-1] = False
+    blocks = blocks_of(Regions(first, stream, 64), real)
+    assert blocks[:16].flip(0).tolist() == [[k] * 64 for k in range(16)]  # 128 wide would be 9 blocks
+    assert blocks[16:].tolist() == [[17] * 64, [16] * 64, [-1] * 64]
+    assert blocks_of(Regions(first[:9], stream[:9], 64), real[:9]).max() == 17  # no narrower than 32
+    wide = blocks_of(scattered(32, 64, True), torch.ones(32, 64, dtype=torch.bool))
+    assert wide.tolist() == [[k // 2] * 64 for k in range(32)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 32, 1000])
+def test_regions_are_spread_evenly_from_the_first_on(count):
+    order = list(spread_evenly(count, 0.3))
+    assert sorted(order) == list(range(count))
+    for few in (2, 8, 32):
+        if few <= count:
+            gaps = np.diff(sorted(order[:few]))
+            assert gaps.min() >= count // (3 * few)
 
 
 def test_next_tokens_end_with_their_streams():

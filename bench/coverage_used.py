@@ -47,7 +47,7 @@ from rnnmem.session import open_session
 COVER, MOST = 0.92, 0.98
 LENGTHS = [1, 2, 4, 8, 16]
 VOCABULARY, TOPICS, WORDS = 20, 5, 2000
-TRUTH_STEPS, TRUTH_STREAMS, ROWS = 1500, 400, 20_000
+TRUTH_TARGETS, ROWS = 600_000, 20_000
 STRETCHES, SEGMENTS, ORDERS, TRUTH_SEGMENTS = 64, 40, 10, 8
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -108,10 +108,10 @@ class Tokens:
             return rng.dirichlet(np.full(VOCABULARY, 0.3), size=VOCABULARY)
         return np.stack([rng.dirichlet(np.full(VOCABULARY, each)) for each in (0.03, 0.1, 0.3, 1, 3)])
 
-    def streams(self, steps, batch, rng):
-        """int64 [T, B]."""
+    def streams(self, steps, batch, rng, now=None):
+        """int64 [T, B], from these tokens or topics on [B]."""
         ends, tokens = self.shares.cumsum(axis=1), np.empty((steps, batch), dtype=np.int64)
-        now = rng.integers(len(ends), size=batch)
+        now = rng.integers(len(ends), size=batch) if now is None else now
         for t in range(steps):
             if self.dwell is not None:
                 now = np.where(rng.random(batch) < 1 / self.dwell, rng.integers(TOPICS, size=batch), now)
@@ -127,16 +127,13 @@ class Tokens:
 
     @cached_property
     def truth(self):
-        streams = (
-            max(TRUTH_STREAMS, TRUTH_STEPS * TRUTH_STREAMS // self.steps) if self.short else TRUTH_STREAMS
-        )
-        steps = self.steps if self.short else TRUTH_STEPS
-        return self.model.losses(self.streams(steps, streams, np.random.default_rng(3)))
-
-    @property
-    def short(self):
-        """Whether streams are so short that where a target stands in them counts."""
-        return self.steps < 100
+        rng = np.random.default_rng(3)
+        if self.dwell is None:
+            return self.model.losses(self.streams(1500, TRUTH_TARGETS // 1500, rng))
+        # Short streams that begin on each topic equally often, so that chance has no part in how many do.
+        steps = min(self.steps, 40)
+        count = TRUTH_TARGETS // (steps - LENGTHS[-1])
+        return self.model.losses(self.streams(steps, count, rng, np.arange(count) % TOPICS))
 
     def draw(self, repetition, seed):
         return self.streams(self.steps, self.batch, np.random.default_rng([seed, repetition]))

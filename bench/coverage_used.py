@@ -18,7 +18,7 @@ in one stream, or topics last longer than a region is from the next.
 
 About 2,000 targets are in 32 regions of 64 side by side, spread evenly; blocks are regions, or wider where
 regions touch. This bench is why: in 8 regions of 256 at random places, with blocks of 32, intervals of the
-loss covered 75 % with topics of 50 tokens and 52 % with topics of 200.
+loss covered about 75 % with topics of 50 tokens and 52 % with topics of 200 (a pilot of 120 repetitions).
 
     python bench/coverage_used.py                                # all of it; goes on where it was interrupted
     python bench/coverage_used.py --cases text --repetitions 40 --out pilot.json

@@ -254,8 +254,8 @@ CASES = {
 }
 
 
-def measure(draw, seed):
-    """What one repetition finds: curves [2, 3, K] (value, low, high), se, and sizes."""
+def summarise(draw, seed):
+    """The maps and the report of one repetition."""
     given = {"embedding": None, "semantics": None, "washout": 100, "split": "time", **draw.options}
     washout, lags, split = given.pop("washout"), given.pop("lags"), given.pop("split")
     options = read_fit_options(lags, split, washout, 1e-6, 8, seed)
@@ -268,8 +268,13 @@ def measure(draw, seed):
         settings = describe_settings(options, -1, "output", 0.5)
         job, runner = Assessment(session, options, first, settings), session.runner()
         fitted = fit_session(replace(session, data=job.fitting), runner, options, settings)
-        report = job.summary(job.measure(runner, fitted, session.flops))
-    maps, curves = fitted.maps, (report.raw, report.own)
+        return fitted.maps, job.summary(job.measure(runner, fitted, session.flops))
+
+
+def measure(draw, seed):
+    """What one repetition finds: curves [2, 3, K] (value, low, high), se, and sizes."""
+    maps, report = summarise(draw, seed)
+    curves = (report.raw, report.own)
     ends = [torch.stack([c.interval(0.95)[end] for c in curves]).numpy() for end in (0, 1)]
     effective = torch.stack([maps.raw.effective_rows, maps.own.effective_rows])
     jackknife = torch.stack([(c.se**2 - c.fit_variance).clamp(min=0).sqrt() for c in curves])

@@ -109,7 +109,7 @@ class FitCost:
             return torch.zeros(3, dtype=torch.float64)
         gain, loss = predictor_gain(states, tokens, predictor)
         shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
-        slope = shared @ torch.linalg.pinv(predictor.newer, hermitian=True)
+        slope = shared @ predictor.inverse
         alike = float((predictor.innovation @ slope @ shared.T).trace())
         # What each row's part in the predictor's error does to own retention.
         scores = [
@@ -151,13 +151,13 @@ def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tupl
     Returns:
         K / N and rank(S_n) / N, N the rows that the predictor was fitted on.
     """
-    system = RidgeSystem(torch.zeros_like(predictor.newer[0]), predictor.newer, 0.0)
-    white = (tokens - tokens.mean(dim=0)) @ system.whitening.T.to(tokens)
-    rank, size = white.shape[1], states.shape[1]
-    found = float((states.T @ white).double().div(len(states)).square().sum())
+    whitening = predictor.whitening.to(tokens)
+    rank, size = whitening.shape[0], states.shape[1]
+    shared = (states.T @ (tokens - tokens.mean(dim=0))) @ whitening.T
+    found = float(shared.double().div(len(states)).square().sum())
     # What R rows find by chance is taken out; all of the smaller side is the most that there can be.
-    shared = found - max(0.0, size - found) * max(0.0, rank - found) / len(states)
-    return min(max(shared, 0.0), min(size, rank)) / predictor.rows, rank / predictor.rows
+    told = found - max(0.0, size - found) * max(0.0, rank - found) / len(states)
+    return min(max(told, 0.0), min(size, rank)) / predictor.rows, rank / predictor.rows
 
 
 def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:

@@ -42,6 +42,16 @@ class Predictor:
     def order(self) -> int:
         return self.weight.shape[1] // len(self.bias)
 
+    @cached_property
+    def whitening(self) -> Tensor:
+        """[rank, m*d], which maps the centred newer tokens to uncorrelated ones of unit variance."""
+        return RidgeSystem(torch.zeros_like(self.newer[0]), self.newer, 0.0).whitening
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """Of the newer tokens' covariance, where it has one [m*d, m*d]."""
+        return torch.linalg.pinv(self.newer, hermitian=True)
+
 
 @dataclass(frozen=True)
 class Innovations:
@@ -52,6 +62,10 @@ class Innovations:
     @property
     def order(self) -> int:
         return len(self.predictors) - 1
+
+    @property
+    def dimension(self) -> int:
+        return len(self.predictors[0].bias)
 
     def order_of(self, lag: int) -> int:
         """The order that lag `lag` is predicted with; order n is the n-th kind of target."""
@@ -66,12 +80,14 @@ class Innovations:
         if not self.order:
             return vectors.unsqueeze(0)
         newer = [nn.functional.pad(vectors[i:], (0, 0, 0, 0, 0, i)) for i in range(1, self.order + 1)]
-        # In float64 the rounding of a product cannot depend on how many rows it is taken of.
-        window = torch.cat([part[: len(vectors)] for part in newer], dim=-1).double()
-        predicted = (window @ self.stacked_weight.T).unflatten(-1, (self.order, -1)).movedim(-2, 0)
-        bias = torch.stack([predictor.bias for predictor in self.predictors[1:]])
-        predicted = (predicted + bias[:, None, None]).to(vectors)
-        return torch.cat((vectors.unsqueeze(0), vectors - predicted))
+        window = torch.cat([part[: len(vectors)] for part in newer], dim=-1)
+        kinds = vectors.new_empty(self.order + 1, *vectors.shape)
+        kinds[0] = vectors
+        predicted = window @ self.stacked_weight.T.to(window)
+        for m, predictor in enumerate(self.predictors[1:], start=1):
+            part = predicted[..., (m - 1) * self.dimension : m * self.dimension]
+            torch.sub(vectors - predictor.bias.to(vectors), part, out=kinds[m])
+        return kinds
 
     @cached_property
     def stacked_weight(self) -> Tensor:

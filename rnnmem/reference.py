@@ -52,9 +52,10 @@ def project(features: Tensor, p: Projection) -> Projected:
     coordinates = features.new_empty(
         int(in_coordinates.sum()), streams, p.coordinate_maps, p.directions.shape[0]
     )
+    every = (features @ p.weight.flatten(0, 1).T).unflatten(-1, (maps, d)) + p.bias
     for index in range(maps):
         start = history - int(p.lag[index])
-        recalled = features @ p.weight[index].T + p.bias[index]
+        recalled = every[:, :, index]
         residual = recalled - p.targets[p.buffer[index], start : start + steps]
         distance[:, :, index] = residual.square().sum(dim=-1)
         counted = residual[(p.age >= p.min_age[index]) & in_moment].double()

@@ -181,14 +181,13 @@ class Tally:
         if not bool(counts.any()):
             return
         self.moment_rows += counts
-        means = plan.means(maps).to(kinds.device)
+        means, whole = plan.means(maps).to(kinds), bool(taken.all())
         for index, (kind, lag) in enumerate(plan.pairs):
             start = chunk.history - lag
-            rows = (
-                kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]].double()
-                - means[index]
-            )
-            self.target_moment[index] += (rows.T @ rows).cpu()
+            points = kinds[kind, start : start + chunk.steps]
+            rows = points.flatten(0, 1) if whole else points[taken[..., index % self.lags]]
+            rows = rows - means[index]
+            self.target_moment[index] += (rows.T @ rows).double().cpu()
 
     def add_coordinates(
         self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int

@@ -67,7 +67,8 @@ class Pieces:
         Returns:
             At most `most` of them, in random order; None where there is none.
         """
-        steps = torch.arange(stretch, min(self.span(stretch), self.data.steps - room) + 1, stretch)
+        last = min(self.span(stretch), self.data.steps - room)
+        steps = torch.tensor([*range(stretch, last + 1, stretch)], dtype=torch.int64)
         places = (self.lengths >= steps.unsqueeze(1) + room).nonzero()
         if not len(places):
             return None

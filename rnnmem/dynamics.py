@@ -10,6 +10,7 @@ from rnnmem.context import ContextUse, Task, Used
 from rnnmem.fit import FitOptions
 from rnnmem.forgetting import Forgetting, Twins
 from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
+from rnnmem.measures.lyapunov import largest_exponent
 from rnnmem.network import Network
 from rnnmem.pieces import Pieces
 from rnnmem.runner import ChangedShape
@@ -37,6 +38,7 @@ def measure_dynamics(
         twins = Twins(make_pieces(session, options.seed), longest, washout)
         fields["forgotten"] = attempt(twins.from_states)
         fields["forgotten_inputs"] = attempt(twins.from_inputs)
+        fields["exponent"] = largest_exponent(session, washout)
     if "learnable" in measures:
         pieces = make_pieces(whole_network(session), options.seed)
         backward = make_backward(pieces.runner, session.space.embedding)

@@ -250,10 +250,17 @@ def finish(
             **settings,
             "innovation_order": innovations.order,
             "features": weight.shape[2],
+            "effective_rank": participation_ratio(systems[0].covariance),
             "semantics": space.source,
         },
         warnings=tuple(notes),
     )
+
+
+def participation_ratio(covariance: Tensor) -> float:
+    """How many directions of equal variance would be as spread out: (tr C)^2 / tr C^2; 0 of none."""
+    power = float(covariance.square().sum())
+    return float(covariance.trace()) ** 2 / power if power else 0.0
 
 
 def check_rows(lags: Tensor, raw: CurveFit, own: CurveFit, size: Tensor, notes: list[str]) -> None:

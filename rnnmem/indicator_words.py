@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rnnmem.indicators import span as spans
-from rnnmem.words import NONE, entropy, not_settled, number, plural, reached, tested_lags, with_error
+from rnnmem.words import NONE, count, entropy, not_settled, number, plural, reached, tested_lags, with_error
 
 if TYPE_CHECKING:
     from rnnmem.indicators.curve import Curve
@@ -71,6 +71,12 @@ SENTENCES = {
         "The share of the state's directions that hold something of their own about some past token.",
         "It does not say that the others are idle: they may hold what no affine reading finds.",
     ),
+    "effective rank": (
+        "directions",
+        "In how many directions the state moves, each counted by its share of the variance (participation "
+        "ratio).",
+        "A direction that hardly moves holds a token as well as any: little variance is not little memory.",
+    ),
     "convergence length": (
         "steps",
         "After so many steps of the same inputs two different pasts are the same state, to 1 % of what "
@@ -81,6 +87,12 @@ SENTENCES = {
         "nats/step",
         "How fast what is left of a difference shrinks (below zero) or grows, once it has settled.",
         "It does not see how much of the difference is gone before it settles.",
+    ),
+    "largest exponent": (
+        "nats/step",
+        "How fast the slowest difference of two states shrinks (below zero) or grows under the same inputs "
+        "(conditional Lyapunov exponent).",
+        "It is of all layers together and of small differences; most of what is read may be gone far sooner.",
     ),
     "ESP index": (
         "",
@@ -176,9 +188,19 @@ def indicator_rows(report: MemoryReport) -> list[Row]:
         ),
         row("hull coverage", "", number(float(report.hull_coverage[at])), where),
         row("utilisation", number(report.utilisation), "", "" if report.utilisation is not None else unused),
+        *rank_rows(report),
         row("suitable length", NONE if advice.length is None else f"{advice.length:,}", "", advice.reason),
         *dynamics_rows(report),
     ]
+
+
+def rank_rows(report: MemoryReport) -> list[Row]:
+    """In how many directions the state moves; nothing where it was not measured, or features of it were."""
+    settings = report.settings
+    if settings.get("effective_rank") is None or settings.get("readout") == "features":
+        return []
+    note = f"of {count(settings.get('rank'))}, the rank of the state"
+    return [row("effective rank", "", number(float(settings["effective_rank"]), 2), note)]
 
 
 def dynamics_rows(report: MemoryReport) -> list[Row]:
@@ -191,16 +213,14 @@ def dynamics_rows(report: MemoryReport) -> list[Row]:
         inputs = report.forgotten_inputs
         other = None if inputs is None else inputs.convergence_length
         told = f"pasts of other inputs: {NONE if other is None else f'{other:,}'}" if inputs else ""
+        quarter = f"steps {last + 1 - max(1, (last + 1) // 4):,} to {last:,}"
         rows += [
             row("convergence length", "", shown, told),
             row("forgetting rate", "", number(forgotten.rate), ""),
-            row(
-                "ESP index",
-                "",
-                f"{forgotten.esp_index:.2g}",
-                f"steps {last + 1 - max(1, (last + 1) // 4):,} to {last:,}",
-            ),
+            row("ESP index", "", f"{forgotten.esp_index:.2g}", quarter),
         ]
+    if report.exponent is not None:
+        rows.append(row("largest exponent", "", number(report.exponent), "conditional, of all layers"))
     if (learnable := report.learnable) is not None:
         rows.append(
             row(

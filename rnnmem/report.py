@@ -62,6 +62,7 @@ class MemoryReport:
         settings: how it was measured.
         forgotten: how fast different states become the same; None where that was not measured.
         forgotten_inputs: how fast states that different inputs led to do.
+        exponent: largest conditional Lyapunov exponent of the whole network, nats a step, or None.
         learnable: how far back a gradient reaches.
         used: how much context the model's own prediction profits from; None without a head.
     """
@@ -85,6 +86,7 @@ class MemoryReport:
     settings: dict[str, Any]
     forgotten: Forgetting | None = field(default=None)
     forgotten_inputs: Forgetting | None = field(default=None)
+    exponent: float | None = field(default=None)
     learnable: Learnable | None = field(default=None)
     used: Used | None = field(default=None)
 

@@ -119,7 +119,7 @@ def check_report(report: MemoryReport) -> None:
     for name, value in counts.items():
         if value is not None and not is_int(value):
             raise ValueError(f"{name} {value!r}")
-    for name in ("utilisation", "own_capacity_ceiling"):
+    for name in ("utilisation", "own_capacity_ceiling", "exponent"):
         value = getattr(report, name)
         if value is not None and not is_number(value):
             raise ValueError(f"{name} {value!r}")

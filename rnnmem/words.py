@@ -305,6 +305,8 @@ SIZES = (("input_size", "inputs"), ("hidden_size", "hidden units"))
 TOLD = (
     "features",
     "readout",
+    "effective_rank",
+    "rank",
     "state",
     "split",
     "fit",
@@ -316,7 +318,7 @@ TOLD = (
     "inference_lags",
     "weights",
 )
-SETTINGS = {"rank": "rank of the state", "requested_order": "innovation order asked for"}
+SETTINGS = {"requested_order": "innovation order asked for"}
 
 
 def short_text(value: Any) -> str:

@@ -518,3 +518,27 @@ def test_the_curves_come_back_from_json(tmp_path):
     assert back.to_dict() == report.to_dict()
     assert back.learnable.reach(0.2) == report.learnable.reach(0.2)
     assert back.forgotten.lags.dtype == torch.int64
+
+
+def test_the_largest_exponent_and_the_effective_rank_stand_in_the_report():
+    lams = torch.tensor([0.9, 0.5, 0.2], dtype=F64)
+    unit = EchoState(torch.eye(3, dtype=F64), torch.diag(lams), activation="identity")
+    inputs = noise(4000, 4, 3)
+    report = rnnmem.assess(unit, inputs, lags=10)
+    assert report.exponent == pytest.approx(math.log(0.9), abs=1e-6)
+    variance = 1 / (1 - lams**2)
+    expected = float(variance.sum() ** 2 / variance.square().sum())
+    assert report.settings["effective_rank"] == pytest.approx(expected, rel=0.05)
+    assert "largest exponent" in str(report)
+    assert "effective rank" in str(report)
+    lengths = torch.tensor([4000, 3000, 2000, 1500])
+    padded = rnnmem.assess(unit, inputs, lags=10, lengths=lengths).exponent
+    assert padded == pytest.approx(math.log(0.9), abs=1e-6)
+    delay = EchoState(
+        torch.eye(3, 1, dtype=F64), torch.diag(torch.ones(2, dtype=F64), -1), activation="identity"
+    )
+    assert rnnmem.assess(delay, noise(3000, 2), lags=5).exponent is None
+    assert rnnmem.assess(unit, inputs, lags=10, measures=("kept",)).exponent is None
+    layered = nn.LSTM(3, 4, num_layers=2).double()
+    spectrum = rnnmem.lyapunov_spectrum(layered, inputs[:1100], k=1)
+    assert rnnmem.assess(layered, inputs, lags=10).exponent == pytest.approx(float(spectrum[0]), rel=1e-9)

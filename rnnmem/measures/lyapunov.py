@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,8 @@ from rnnmem.options import read_count
 from rnnmem.session import Session, measuring, open_session
 from rnnmem.tree import leaves, tree_map, unflatten
 from rnnmem.user_step import drawn, moving, nearby
+
+FEW_STREAMS, FEW_STEPS = 4, 1000
 
 
 def lyapunov_spectrum(
@@ -82,6 +85,30 @@ def lyapunov_spectrum(
         if wanted is not None and wanted > flow.size:
             raise expected("k", f"at most {flow.size}, the numbers that the state holds", wanted)
         return exponents(flow, rows(session), wanted or flow.size, skipped, every)
+
+
+def largest_exponent(session: Session, washout: int) -> float | None:
+    """The largest exponent on the beginning of some of a session's streams, in nats a step.
+
+    Args:
+        session: the network, all layers of which are looked at, and its data.
+        washout: steps over which state and direction settle.
+
+    Returns:
+        A mean over 4 streams and 1,000 steps or what there is; None where the streams are too short, where
+        all differences vanish, and for a user's object, of which `lyapunov_spectrum` can be asked.
+    """
+    data = session.data
+    if isinstance(session.network, ObjectNetwork):
+        return None
+    if data.lengths is not None:
+        order = data.lengths.argsort(descending=True, stable=True)[:FEW_STREAMS]
+        data = replace(data, inputs=data.inputs[: int(data.lengths[order].min()), order], lengths=None)
+    begun = data.streams(0, FEW_STREAMS).time(0, washout + FEW_STEPS)
+    if begun.steps <= washout:
+        return None
+    found = exponents(make_flow(session), rows(replace(session, data=begun)), 1, washout, 1)
+    return float(found[0]) if bool(found.isfinite().all()) else None
 
 
 class Flow(Protocol):

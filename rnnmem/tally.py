@@ -181,13 +181,13 @@ class Tally:
         if not bool(counts.any()):
             return
         self.moment_rows += counts
-        means, whole = plan.means(maps).to(kinds), bool(taken.all())
+        means, whole = plan.means(maps).to(kinds.device), bool(taken.all())
         for index, (kind, lag) in enumerate(plan.pairs):
             start = chunk.history - lag
             points = kinds[kind, start : start + chunk.steps]
             rows = points.flatten(0, 1) if whole else points[taken[..., index % self.lags]]
-            rows = rows - means[index]
-            self.target_moment[index] += (rows.T @ rows).double().cpu()
+            rows = rows.double() - means[index]
+            self.target_moment[index] += (rows.T @ rows).cpu()
 
     def add_coordinates(
         self, chunk: Chunk, projected: Projected, maps: RecallMaps, plan: Plan, every: int

@@ -62,7 +62,7 @@ TRACK = {
     "ridge": {"inf": INF},
     "innovation_order": {"negative": -1},
     "lengths": {"size": torch.ones(2).long()},
-    "readout": {"features": "features"},
+    "readout": {"unknown": "cubic"},
     "measures": {"string": "kept", "unknown": ["memory"], "empty": [], "none": None},
     "head": {
         "used-without": also(None, measures=["used"]),

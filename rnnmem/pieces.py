@@ -17,7 +17,7 @@ from rnnmem.chunks import FRESH, Chunk, Streams, chunk_steps
 from rnnmem.runner import Runner, stream_join
 from rnnmem.tree import tree_map
 
-SPAN, ROUNDS = 65_536, 16  # rows, and stretches, that are run to visit states
+SPAN, ROUNDS = 32_768, 16  # rows, and stretches, that are run to visit states
 
 
 @dataclass(frozen=True)

@@ -181,12 +181,14 @@ class Tally:
         if not bool(counts.any()):
             return
         self.moment_rows += counts
-        means, whole = plan.means(maps).to(kinds.device), bool(taken.all())
+        means = plan.means(maps).to(kinds.device)
+        if bool(taken.all()):
+            self.target_moment += shifted_moments(kinds, chunk.history, chunk.steps, plan.pairs, means).cpu()
+            return
         for index, (kind, lag) in enumerate(plan.pairs):
             start = chunk.history - lag
-            points = kinds[kind, start : start + chunk.steps]
-            rows = points.flatten(0, 1) if whole else points[taken[..., index % self.lags]]
-            rows = rows.double() - means[index]
+            rows = kinds[kind, start : start + chunk.steps][taken[..., index % self.lags]].double()
+            rows -= means[index]
             self.target_moment[index] += (rows.T @ rows).cpu()
 
     def add_coordinates(
@@ -272,6 +274,38 @@ class Plan:
         """Fit means of the counted maps' targets [L, d]."""
         raw = maps.raw.target_mean
         return torch.cat((raw, maps.own.target_mean)) if maps.has_own else raw
+
+
+def shifted_moments(
+    kinds: Tensor, history: int, steps: int, pairs: list[tuple[int, int]], means: Tensor
+) -> Tensor:
+    """Second moments [L, d, d] about `means` [L, d] of each map's targets, all rows of a chunk, float64.
+
+    Two lags of one kind share all rows but those at the ends, so each is worked out from the one before: what
+    comes in at one end, and goes out at the other.
+    """
+    centre = means.mean(dim=0)
+    out = kinds.new_empty(len(pairs), kinds.shape[-1], kinds.shape[-1], dtype=torch.float64)
+    total, square, before, last = centre, centre, history, None
+    for index, (kind, lag) in sorted(enumerate(pairs), key=lambda item: item[1]):
+        start = history - lag
+        if kind != last or before - start >= steps:
+            total, square = moments_of(kinds[kind, start : start + steps], centre)
+        else:
+            new, new_square = moments_of(kinds[kind, start:before], centre)
+            old, old_square = moments_of(kinds[kind, start + steps : before + steps], centre)
+            total, square = total + new - old, square + new_square - old_square
+        before, last = start, kind
+        offset = means[index] - centre
+        crossed = total.outer(offset)
+        out[index] = square - crossed - crossed.T + steps * kinds.shape[2] * offset.outer(offset)
+    return out
+
+
+def moments_of(points: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum [d] and second moments [d, d] of points [n, B, d] about a centre, float64."""
+    rows = points.flatten(0, 1).double() - centre
+    return rows.sum(dim=0), rows.T @ rows
 
 
 def target_distance(kinds: Tensor, steps: int, plan: Plan, maps: RecallMaps) -> Tensor:

@@ -17,7 +17,7 @@ from rnnmem.measures.lyapunov import lyapunov_spectrum
 from rnnmem.measures.memory_capacity import memory_capacity
 from rnnmem.measures.recall_angles import recall_angles
 from rnnmem.measures.recall_transfer import recall_transfer
-from rnnmem.measures.unit_information import unit_information
+from rnnmem.measures.unit_information import unit_entropy, unit_information
 from rnnmem.meter import MemoryMeter
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -42,6 +42,7 @@ __all__ = [
     "recall_angles",
     "recall_transfer",
     "track",
+    "unit_entropy",
     "unit_information",
     "units",
 ]

@@ -145,6 +145,11 @@ def test_effective_rank(argument, given):
     refused(argument, rnnmem.effective_rank, **given)
 
 
+@pytest.mark.parametrize(("argument", "given"), cases({"states": STATES}))
+def test_unit_entropy(argument, given):
+    refused(argument, rnnmem.unit_entropy, **given)
+
+
 INFORMATION = {
     "states": STATES,
     "tokens": {

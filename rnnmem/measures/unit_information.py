@@ -1,4 +1,4 @@
-"""How much each single unit says about a token."""
+"""How much each single unit says: of its own range, and about a token."""
 
 from __future__ import annotations
 
@@ -57,6 +57,47 @@ def unit_information(states: Tensor, tokens: Tensor) -> Tensor:
     kinds, token = torch.unique(tokens, return_inverse=True)
     information = [count_information(levels(unit), token, len(kinds)) for unit in values.T]
     return torch.tensor(information, dtype=torch.float64)
+
+
+def unit_entropy(states: Tensor) -> Tensor:
+    """Entropy of each unit's value over its own range, in bits: how much of the range a unit makes use of.
+
+    The range from a unit's lowest value to its highest is cut into 16 levels of equal width. A unit that is
+    always at one of its two ends says 1 bit at most, one that is anywhere in between 4. The estimate from
+    counts is too low by about (levels - 1) / (2 N ln 2), which is put back.
+
+    Args:
+        states: (N, H) or (T, B, H), float32 or float64.
+
+    Returns:
+        Bits by unit, float64 [H]; at most 4, but for the correction; 0 for a unit that never moves.
+
+    Raises:
+        RnnMemError: a tensor of a wrong type or shape, fewer than two states, or numbers that are not finite.
+
+    Source:
+        Bias of entropies from counts: Miller 1955.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> switch = torch.arange(4096).double() % 2
+        >>> rnnmem.unit_entropy(torch.stack([switch, torch.ones(4096).double()], dim=1)).round(decimals=2)
+        tensor([1., 0.], dtype=torch.float64)
+    """
+    rank = states.dim() if isinstance(states, Tensor) and states.dim() in (2, 3) else 2
+    values = read_floats("states", states, "(N, H) or (T, B, H)", rank).flatten(0, -2)
+    if len(values) < 2:
+        raise expected("states", "at least two states", len(values))
+    low, high = values.amin(dim=0), values.amax(dim=0)
+    width = (high - low).clamp(min=torch.finfo(torch.float64).tiny)
+    level = ((values - low) / width * LEVELS).long().clamp(max=LEVELS - 1)
+    found = []
+    for unit in level.T:
+        share = torch.bincount(unit, minlength=LEVELS).double() / len(unit)
+        used = share[share > 0]
+        correction = (len(used) - 1) / (2 * len(unit) * math.log(2))
+        found.append(correction - float((used * used.log2()).sum()))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def levels(values: Tensor) -> Tensor:

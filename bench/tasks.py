@@ -55,12 +55,12 @@ def text(steps, streams, generator):
     return Stream(inputs, targets, torch.ones_like(inputs), len(found), len(found))
 
 
-def copy(steps, streams, generator):
-    """The symbol of ten steps ago, of eight drawn at random."""
+def copy(steps, streams, generator, delay=DELAY):
+    """The symbol of so many steps ago, of eight drawn at random."""
     inputs = torch.randint(SYMBOLS, (steps, streams), generator=generator)
     targets = torch.full_like(inputs, NONE)
-    targets[DELAY:] = inputs[:-DELAY]
-    return Stream(inputs, targets, torch.full_like(inputs, DELAY + 1), SYMBOLS, SYMBOLS)
+    targets[delay:] = inputs[:-delay]
+    return Stream(inputs, targets, torch.full_like(inputs, delay + 1), SYMBOLS, SYMBOLS)
 
 
 def pairs(steps, streams, nearest, farthest, generator):

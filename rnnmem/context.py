@@ -35,6 +35,7 @@ NONE = -100  # no target, as in torch.nn.functional.cross_entropy
 EPS = 0.01
 HEAD_FLOATS = 2**22
 UNRELATED = 256
+QUARTER, FEW_BLOCKS = 4, 8  # of the blocks, if it holds so many, is run from other pasts as well
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -187,12 +188,22 @@ class ContextUse:
         # Older tokens to shuffle, unless looking for them costs too many of the targets.
         older = 2 * len(beyond) >= min(len(within), MOST_TARGETS)
         step, stream, block = self.chosen(beyond if older else within)
-        runs, targets = self.runs(step, stream), self.task.targets[step, stream]
-        start = self.losses(runs, targets, self.initial)
-        pasts = self.pieces.visited(max(self.washout, self.longest), 0, UNRELATED)
-        unrelated = None if pasts is None else self.losses(runs, targets, self.unrelated(pasts))
-        shuffled = self.losses(runs, targets, self.shuffled) if older else None
-        return self.summary(start, unrelated, shuffled, targets, block)
+        targets = self.task.targets[step, stream]
+        start = self.losses(self.runs(step, stream), targets, self.initial)
+        # Other pasts are for comparison: a quarter of the blocks will do, differences on the same targets.
+        some = block % QUARTER == 0 if int(block.max()) + 1 >= QUARTER * FEW_BLOCKS else block >= 0
+        runs, pasts = self.runs(step[some], stream[some]), self.visited()
+        loss = start.mean(dim=1)
+
+        def beside(begin: Callable[[Tensor, Tensor], Any]) -> Tensor:
+            return loss + (self.losses(runs, targets[some], begin) - start[:, some]).mean(dim=1)
+
+        unrelated = None if pasts is None else beside(self.unrelated(pasts))
+        return self.summary(start, unrelated, beside(self.shuffled) if older else None, targets, block)
+
+    def visited(self) -> Visited | None:
+        """States that the network was in elsewhere."""
+        return self.pieces.visited(max(self.washout, self.longest), 0, UNRELATED)
 
     def places(self, before: int) -> Tensor:
         """Steps and streams [N, 2] of all targets with so many steps before them, stream by stream."""
@@ -292,7 +303,7 @@ class ContextUse:
         targets: Tensor,
         block: Tensor,
     ) -> Used:
-        """Means, paired differences and their errors from losses [n, N]."""
+        """Means, paired differences and their errors from losses [n, N]; what other pasts cost [n]."""
         excess = start - start[-1:]
         return Used(
             lengths=self.lengths,
@@ -300,8 +311,8 @@ class ContextUse:
             loss_se=block_error(start, block),
             excess=excess.mean(dim=1),
             excess_se=block_error(excess, block),
-            loss_after_unrelated=None if unrelated is None else unrelated.mean(dim=1),
-            loss_shuffled=None if shuffled is None else shuffled.mean(dim=1),
+            loss_after_unrelated=unrelated,
+            loss_shuffled=shuffled,
             by_token_class=self.by_token_class(start, targets),
             targets=len(targets),
             blocks=int(block.max()) + 1,

@@ -154,8 +154,9 @@ def read_task(session: Session, head: Any, targets: Any) -> Task:
     if targets.dtype != torch.int64 or tuple(targets.shape) != shown_shape or targets.is_meta:
         what = f"{targets.dtype} of shape {tuple(targets.shape)}"
         raise expected("targets", f"an int64 Tensor {shown_shape}", what)
-    own = (targets.transpose(0, 1) if network.batch_first else targets).cpu().clone()
+    own = (targets.transpose(0, 1) if network.batch_first else targets).cpu()
     if data.lengths is not None:
+        own = own.clone()
         own[torch.arange(len(own)).unsqueeze(1) >= data.lengths.cpu()] = NONE
     wrong = own[(own < 0) & (own != NONE)]
     if len(wrong):
@@ -182,12 +183,13 @@ class ContextUse:
 
     def measure(self) -> Used | str:
         """The loss by length, or why there is none."""
-        within, beyond = self.places(self.longest - 1), self.places(2 * self.longest - 1)
-        if not len(within):
+        near, far = self.longest - 1, 2 * self.longest - 1
+        within, beyond = self.counts(near), self.counts(far)
+        if not int(within.sum()):
             return f"no stream has a target with {self.longest} tokens before it"
         # Older tokens to shuffle, unless looking for them costs too many of the targets.
-        older = 2 * len(beyond) >= min(len(within), MOST_TARGETS)
-        step, stream, block = self.chosen(beyond if older else within)
+        older = 2 * int(beyond.sum()) >= min(int(within.sum()), MOST_TARGETS)
+        step, stream, block = self.chosen(beyond, far) if older else self.chosen(within, near)
         targets = self.task.targets[step, stream]
         start = self.losses(self.runs(step, stream), targets, self.initial)
         # Other pasts are for comparison: a quarter of the blocks will do, differences on the same targets.
@@ -205,27 +207,39 @@ class ContextUse:
         """States that the network was in elsewhere."""
         return self.pieces.visited(max(self.washout, self.longest), 0, UNRELATED)
 
-    def places(self, before: int) -> Tensor:
-        """Steps and streams [N, 2] of all targets with so many steps before them, stream by stream."""
-        real = self.task.targets != NONE
-        real[:before] = False
-        return real.T.nonzero().flip(1)
+    def counts(self, before: int) -> Tensor:
+        """How many targets with so many steps before them each region holds, stream by stream [B * regions].
 
-    def chosen(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps, streams and blocks [N] of targets out of whole regions, these spread evenly over the data.
-
-        Targets side by side share their runs; a region lies between two multiples of `REGION` steps of one
-        stream.
+        A region lies between two multiples of `REGION` steps of one stream.
         """
-        a_stream = len(self.task.targets) // REGION + 2  # the last one of a stream touches no other stream's
-        region = places[:, 1] * a_stream + places[:, 0] // REGION
-        which, count = region.unique_consecutive(return_counts=True)
+        found = [
+            (part != NONE).sum(dim=0) if begin >= before else (part[before - begin :] != NONE).sum(dim=0)
+            for begin, part in enumerate_parts(self.task.targets)
+        ]
+        return torch.stack(found, dim=1).flatten()
+
+    def chosen(self, counts: Tensor, before: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps, streams and blocks [N] of the targets of some regions, these spread evenly over the data.
+
+        Targets side by side share their runs, so a region is taken whole.
+        """
+        which = counts.nonzero().flatten()
         begin = float(torch.rand((), generator=self.pieces.generator))
-        drawn = torch.tensor([*spread_evenly(len(which), begin)])
-        enough = int((count[drawn].cumsum(0) < MOST_TARGETS).sum()) + 1
-        taken = torch.isin(region, which[drawn[:enough]])
-        step, stream = places[taken].T
-        return step, stream, blocks_of(region[taken], step)
+        drawn, held = [], 0
+        for index in spread_evenly(len(which), begin):
+            if held >= MOST_TARGETS:
+                break
+            drawn.append(int(which[index]))
+            held += int(counts[which[index]])
+        total, streams = self.task.targets.shape
+        region = torch.tensor(sorted(drawn)).unsqueeze(1)
+        stream = region // (len(counts) // streams)
+        step = region % (len(counts) // streams) * REGION + torch.arange(REGION)
+        real = (step >= before) & (step < total)
+        real &= self.task.targets[step.clamp(max=total - 1), stream] != NONE
+        region, stream = (region + stream).expand_as(step)[real], stream.expand_as(step)[real]
+        # A stream more is a region more, so that the regions of two streams never touch.
+        return step[real], stream, blocks_of(region, step[real])
 
     def runs(self, step: Tensor, stream: Tensor) -> Runs:
         """The starts that these targets [N] need."""
@@ -330,6 +344,12 @@ class ContextUse:
                 for name, value in zip(columns, (which, n, float(held.mean()), len(held)), strict=True):
                     columns[name].append(value)
         return columns
+
+
+def enumerate_parts(values: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Stretches of `REGION` steps of values [T, B], each with its first step."""
+    for begin in range(0, len(values), REGION):
+        yield begin, values[begin : begin + REGION]
 
 
 def spread_evenly(count: int, begin: float) -> Iterator[int]:

@@ -93,7 +93,7 @@ def test_losses_are_those_of_each_window_alone(layers):
     targets[100:300, 1] = NONE
     use = use_of(model, read, head, targets, [1, 2, 5, 11, 12], table)
     with torch.no_grad():
-        step, stream, _ = use.chosen(use.places(11))
+        step, stream, _ = use.chosen(use.counts(11), 11)
         losses = use.losses(use.runs(step, stream), targets[step, stream], use.initial)
         assert not bool(losses.isnan().any())
         for i in range(0, len(step), 7):
@@ -109,7 +109,7 @@ def test_targets_are_taken_in_whole_regions_and_never_twice():
     targets = next_tokens(read, None)
     targets[::3, 1] = NONE
     use = use_of(nn.RNN(3, 2).double(), read, None, targets, [1, 40], torch.randn(8, 3).double())
-    step, stream, block = use.chosen(use.places(79))
+    step, stream, block = use.chosen(use.counts(79), 79)
     assert 2048 <= len(step) < 2048 + 64
     assert len(set(zip(step.tolist(), stream.tolist(), strict=True))) == len(step)
     assert int(step.min()) >= 79
@@ -121,7 +121,8 @@ def test_targets_are_taken_in_whole_regions_and_never_twice():
         assert step[(stream == b) & (step // 64 == region)].tolist() == wanted
     for which in range(int(block.max()) + 1):
         assert len(set(stream[block == which].tolist())) == 1
-    assert len(use.places(3000)) == 0
+    assert int(use.counts(3000).sum()) == 0
+    assert int(use.counts(79).sum()) == int((targets[79:] != NONE).sum())
 
 
 def test_runs_are_what_the_targets_need_and_no_more():
@@ -177,7 +178,7 @@ def test_shuffling_leaves_what_no_order_changes():
     targets = next_tokens(read, None)
     use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
     with torch.no_grad():
-        step, stream, _ = use.chosen(use.places(2 * longest - 1))
+        step, stream, _ = use.chosen(use.counts(2 * longest - 1), 2 * longest - 1)
         found = use.losses(use.runs(step, stream), targets[step, stream], use.shuffled)
     one_hot = nn.functional.one_hot(read, 8).double()
     for i in range(0, len(step), 31):

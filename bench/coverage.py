@@ -52,7 +52,8 @@ from scipy.signal import lfilter
 
 import rnnmem
 from rnnmem import text
-from rnnmem.assess import Assessment, describe_settings, fit_session
+from rnnmem.assess import describe_settings
+from rnnmem.assessment import Assessment, fit_session
 from rnnmem.options import parts, read_fit_options
 from rnnmem.session import open_session
 from rnnmem.units import EchoState

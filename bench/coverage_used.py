@@ -40,10 +40,10 @@ from scipy.special import stdtrit
 from torch import nn
 
 from rnnmem import text
-from rnnmem.context import read_task
 from rnnmem.dynamics import measure_dynamics
 from rnnmem.options import read_fit_options
 from rnnmem.session import open_session
+from rnnmem.task import read_task
 
 COVER, MOST = 0.92, 0.98
 LENGTHS = [1, 2, 4, 8, 16]

@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import rnnmem
-from rnnmem.context import NONE
+from rnnmem.task import NONE
 
 DELAYS = {10: (2000, 64), 40: (4000, 128)}  # delay: steps of training, window
 LEARNED = 0.99

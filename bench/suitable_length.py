@@ -37,7 +37,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import rnnmem
-from rnnmem.context import NONE
+from rnnmem.task import NONE
 
 TASKS = {"next byte": tasks.text, "delayed copy": tasks.copy, "adding": tasks.adding}
 UNSEEN = {"temporal order": tasks.order}  # not looked at while the rule was chosen

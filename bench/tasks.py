@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rnnmem.context import NONE
+from rnnmem.task import NONE
 from rnnmem.text import embedded_english, encode_bytes
 
 SYMBOLS = 8

@@ -20,18 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnmem.errors import RnnMemError, expected, shown
-from rnnmem.fit import token_bands
+from rnnmem.errors import expected, shown
 from rnnmem.indicators.curve import FEWEST_BLOCKS, jackknife_variance, student
 from rnnmem.lags import is_number
 from rnnmem.pieces import Pieces, Visited, alone, piece
-from rnnmem.session import Session
+from rnnmem.task import NONE, Task, read_logits
 
 MOST_TARGETS = 2048
 MOST_RUNS = 2048  # side by side
 REGION = 64  # steps of a stream whose targets are taken together
 BLOCK = 32  # steps that a block of the jackknife spans at least
-NONE = -100  # no target, as in torch.nn.functional.cross_entropy
 EPS = 0.01
 HEAD_FLOATS = 2**22
 UNRELATED = 256
@@ -49,7 +47,8 @@ class Used:
         loss_se: its standard error; NaN with fewer than 16 blocks.
         excess: loss beyond that at the greatest length, on the same targets.
         excess_se: its standard error, of paired differences.
-        loss_after_unrelated: from a state after an unrelated past; None where there is none.
+        loss_after_unrelated: from a state after an unrelated past; None where there is none. This and the
+            next are `loss` and a paired difference on a quarter of the blocks, on all if they are few.
         loss_shuffled: from a state after the same older tokens, in random order; None where there are none.
         by_token_class: columns band, length, loss, targets; None where targets are no next tokens.
         targets: how many targets.
@@ -91,21 +90,6 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is predicted.
-
-    Attributes:
-        head: outputs [N, H] -> logits [N, V].
-        targets: of every step and stream [T, B], on the CPU; NONE where there is none.
-        band: class of each token [V], on the CPU; None where targets are no next tokens.
-    """
-
-    head: Any
-    targets: Tensor
-    band: Tensor | None
-
-
-@dataclass(frozen=True)
 class Runs:
     """What has to be run, the longest first: a start serves every target that is so many steps later.
 
@@ -120,50 +104,6 @@ class Runs:
     stream: Tensor
     steps: Tensor
     serves: Tensor
-
-
-def next_tokens(tokens: Tensor, lengths: Tensor | None) -> Tensor:
-    """The token after each of tokens [T, B]; NONE after the last one of a stream."""
-    after = torch.full_like(tokens, NONE)
-    after[:-1] = tokens[1:]
-    if lengths is not None:
-        times = torch.arange(1, len(tokens) + 1, device=tokens.device).unsqueeze(1)
-        after = after.masked_fill(times >= lengths, NONE)
-    return after
-
-
-def read_task(session: Session, head: Any, targets: Any) -> Task:
-    """What the network predicts: `targets`, laid out like the inputs, or the next token.
-
-    Raises:
-        RnnMemError: targets of a wrong type, shape or range, none at all, or inputs that are no tokens.
-    """
-    data, network = session.data, session.network
-    if targets is None:
-        if not session.space.tokens:
-            raise expected("targets", "int64 (T, B), since the inputs are no tokens to predict", "None")
-        tokens = data.inputs.cpu()
-        times = torch.arange(len(tokens)).unsqueeze(1)
-        real = tokens.flatten() if data.lengths is None else tokens[times < data.lengths.cpu()]
-        band = token_bands(torch.bincount(real, minlength=int(tokens.max()) + 1))[0]
-        return Task(head, next_tokens(tokens, data.lengths), band)
-    shape = tuple(data.inputs.shape[:2])
-    shown_shape = shape[::-1] if network.batch_first else shape
-    if not isinstance(targets, Tensor):
-        raise expected("targets", f"an int64 Tensor {shown_shape}", type(targets).__name__)
-    if targets.dtype != torch.int64 or tuple(targets.shape) != shown_shape or targets.is_meta:
-        what = f"{targets.dtype} of shape {tuple(targets.shape)}"
-        raise expected("targets", f"an int64 Tensor {shown_shape}", what)
-    own = (targets.transpose(0, 1) if network.batch_first else targets).cpu()
-    if data.lengths is not None:
-        own = own.clone()
-        own[torch.arange(len(own)).unsqueeze(1) >= data.lengths.cpu()] = NONE
-    wrong = own[(own < 0) & (own != NONE)]
-    if len(wrong):
-        raise expected("targets", f"classes >= 0, or {NONE} for none", int(wrong[0]))
-    if not bool((own != NONE).any()):
-        raise expected("targets", "at least one target", f"{NONE} everywhere")
-    return Task(head, own, None)
 
 
 class ContextUse:
@@ -213,8 +153,8 @@ class ContextUse:
         A region lies between two multiples of `REGION` steps of one stream.
         """
         found = [
-            (part != NONE).sum(dim=0) if begin >= before else (part[before - begin :] != NONE).sum(dim=0)
-            for begin, part in enumerate_parts(self.task.targets)
+            (self.task.targets[max(begin, before) : begin + REGION] != NONE).sum(dim=0)
+            for begin in range(0, len(self.task.targets), REGION)
         ]
         return torch.stack(found, dim=1).flatten()
 
@@ -237,8 +177,8 @@ class ContextUse:
         step = region % (len(counts) // streams) * REGION + torch.arange(REGION)
         real = (step >= before) & (step < total)
         real &= self.task.targets[step.clamp(max=total - 1), stream] != NONE
-        region, stream = (region + stream).expand_as(step)[real], stream.expand_as(step)[real]
         # A stream more is a region more, so that the regions of two streams never touch.
+        region, stream = (region + stream).expand_as(step)[real], stream.expand_as(step)[real]
         return step[real], stream, blocks_of(region, step[real])
 
     def runs(self, step: Tensor, stream: Tensor) -> Runs:
@@ -346,12 +286,6 @@ class ContextUse:
         return columns
 
 
-def enumerate_parts(values: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Stretches of `REGION` steps of values [T, B], each with its first step."""
-    for begin in range(0, len(values), REGION):
-        yield begin, values[begin : begin + REGION]
-
-
 def spread_evenly(count: int, begin: float) -> Iterator[int]:
     """0 ... count - 1 in an order of which every beginning is spread evenly: steps by the golden section."""
     seen = set()
@@ -388,35 +322,3 @@ def block_error(losses: Tensor, block: Tensor) -> Tensor:
     sums = torch.zeros(len(losses), len(rows), dtype=torch.float64).index_add_(1, block, losses)
     left_out = (sums.sum(1, keepdim=True) - sums) / (rows.sum() - rows)
     return jackknife_variance(left_out.T).sqrt()
-
-
-def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
-    """What the head makes of outputs [N, H]: logits [N, V].
-
-    Raises:
-        RnnMemError: it raised, or returned something else, or has no logit for a target.
-    """
-    wanted = f"outputs (N, {outputs.shape[1]}) to logits (N, V)"
-    try:
-        logits = head(outputs)
-    except RnnMemError:
-        raise
-    except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise expected("head", wanted, f"{type(error).__name__}: {what}") from error
-    if not isinstance(logits, Tensor):
-        raise expected("head", wanted, type(logits).__name__)
-    if not logits.is_floating_point():
-        raise expected("head", wanted, logits.dtype)
-    if logits.dim() != 2 or len(logits) != len(outputs):
-        raise expected("head", wanted, f"shape {tuple(logits.shape)}")
-    if int(targets.max()) >= logits.shape[1]:
-        what = f"a logit for each target, up to {int(targets.max())}"
-        raise expected("head", what, f"{logits.shape[1]} of them")
-    if bool((logits.isnan() | (logits == math.inf)).any()):
-        raise expected("head", "finite logits (or -Inf for what cannot be)", "NaN or Inf")
-    told = logits.gather(1, targets.to(logits.device).unsqueeze(1))
-    if bool((told == -math.inf).any()):
-        wrong = int(targets[(told == -math.inf).flatten().cpu().nonzero()[0]])
-        raise expected("head", "finite logits for what comes", f"-Inf for class {wrong}, which is a target")
-    return logits

@@ -23,9 +23,9 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 import rnnmem
-from rnnmem.context import NONE as NO_TARGET
 from rnnmem.errors import expected
 from rnnmem.indicator_words import indicator_rows
+from rnnmem.task import NONE as NO_TARGET
 from rnnmem.text import Vocabulary, describe, embedded_english, semantic_vectors, streams, tokenize
 
 if TYPE_CHECKING:

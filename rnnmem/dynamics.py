@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rnnmem.context import ContextUse, Task, Used
+from rnnmem.context import ContextUse, Used
 from rnnmem.fit import FitOptions
 from rnnmem.forgetting import Forgetting, Twins
 from rnnmem.learning import REACH, Learnable, make_backward, measure_learning
@@ -15,6 +15,7 @@ from rnnmem.network import Network
 from rnnmem.pieces import Pieces
 from rnnmem.runner import ChangedShape
 from rnnmem.session import Session
+from rnnmem.task import Task
 
 
 def measure_dynamics(

@@ -28,6 +28,7 @@ from rnnmem.runner import Runner
 from rnnmem.semantics import SemanticSpace
 
 SAMPLED = 8
+NOTHING = -1
 FEWEST_ROWS = 20_000
 ROWS_A_FEATURE = 20
 WINDOWS = 1024
@@ -44,7 +45,8 @@ def sampled_lags(lags: Tensor, own_horizon: int | None) -> list[int]:
 
     Args:
         lags: the grid [K].
-        own_horizon: last lag of significant own retention, or None where it is not known.
+        own_horizon: last lag of significant own retention, NOTHING where there is none, None where that is
+            not known.
     """
     count = len(lags)
     if count <= SAMPLED:

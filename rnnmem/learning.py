@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from rnnmem.context import NONE, Task, read_logits
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_number
 from rnnmem.pieces import Pieces, alone, piece
 from rnnmem.runner import ChangedShape, LayerRunner, ObjectRunner, as_real
+from rnnmem.task import NONE, Task, read_logits
 from rnnmem.tree import leaves
 from rnnmem.units.unit import pull_back
 from rnnmem.user_step import ObjectBackward, differentiating, gradients
@@ -178,15 +178,13 @@ def measure_learning(
 
 def predicting(pieces: Pieces, targets: Tensor, longest: int, begins: int) -> tuple[Tensor, Tensor] | None:
     """Steps and streams [N] at which something is predicted, so many steps in or more."""
-    real = targets != NONE
-    real[: begins + longest] = False
-    wanted = real.nonzero()
-    if not len(wanted):
+    real = targets[begins + longest :] != NONE
+    enough = int((real.sum(dim=1).cumsum(0) < MOST_SAMPLES).sum()) + 1
+    near = real[: max(pieces.span(begins) - begins, enough)].nonzero()
+    if not len(near):
         return None
-    end = max(pieces.span(begins) + longest, int(wanted[:MOST_SAMPLES][-1, 0]) + 1)
-    near = wanted[wanted[:, 0] < end]
     step, stream = near[torch.randperm(len(near), generator=pieces.generator)[:MOST_SAMPLES]].T
-    return step, stream
+    return step + begins + longest, stream
 
 
 def pulled_losses(

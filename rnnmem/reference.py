@@ -11,6 +11,8 @@ from torch import Tensor
 from rnnmem.scan import Projected, Projection
 from rnnmem.units import Unit, Weights
 
+GROUP_COLUMNS = 512  # of the recall maps that are projected at a time
+
 
 class ReferenceScan:
     """One layer of plain-torch steps; see `rnnmem.scan.Scan`."""
@@ -52,10 +54,13 @@ def project(features: Tensor, p: Projection) -> Projected:
     coordinates = features.new_empty(
         int(in_coordinates.sum()), streams, p.coordinate_maps, p.directions.shape[0]
     )
-    every = (features @ p.weight.flatten(0, 1).T).unflatten(-1, (maps, d)) + p.bias
+    group = max(1, GROUP_COLUMNS // d)
     for index in range(maps):
+        if index % group == 0:
+            some = slice(index, index + group)
+            several = (features @ p.weight[some].flatten(0, 1).T).unflatten(-1, (-1, d)) + p.bias[some]
         start = history - int(p.lag[index])
-        recalled = every[:, :, index]
+        recalled = several[:, :, index % group]
         residual = recalled - p.targets[p.buffer[index], start : start + steps]
         distance[:, :, index] = residual.square().sum(dim=-1)
         counted = residual[(p.age >= p.min_age[index]) & in_moment].double()

@@ -102,8 +102,8 @@ class ObjectRunner:
         return self.network.model.init_state(streams)
 
     def read(self, inputs: Tensor) -> Tensor:
-        """What the object reads: the inputs, or what the embedding has for these tokens."""
-        return inputs if self.embedding is None else self.embedding[inputs]
+        """What the object reads, and may write into: a copy of the inputs, or the embedding's of tokens."""
+        return inputs.clone() if self.embedding is None else self.embedding[inputs]
 
     def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
         model, steps = self.network.model, len(chunk.inputs)

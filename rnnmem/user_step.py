@@ -58,7 +58,7 @@ class ObjectBackward:
     def makes(self, inputs: Tensor, part: int) -> Read:
         """What a step on inputs [N, I] makes of a state: the output (part 0) or the next state (1)."""
         step, x = self.runner.network.model.given.step, self.runner.read(inputs)
-        return lambda state: step(x, state)[part]
+        return lambda state: step(x.clone(), state)[part]
 
     def check(self, inputs: Tensor, state: Any, outputs: bool = False) -> None:
         """Refuses an object whose next state, or output, moves with its state while no gradient says so.

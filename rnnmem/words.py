@@ -218,8 +218,10 @@ def folded(report: MemoryReport) -> str:
     linear, error = report.controls["linear_own"], report.controls["linear_own_se"]
     if linear is None or error is None:
         return ""
+    if not report.own.judged:
+        return "Whether a linear reading of the state finds less cannot be told without standard errors."
     more = (report.own_retention - linear).nan_to_num(-math.inf)
-    chance = 2 * (error.square() + report.own_retention_se.square()).sqrt().nan_to_num(0.0)
+    chance = report.own.quantile * (error.square() + report.own_retention_se.square()).sqrt().nan_to_num(0.0)
     k = int((more - chance).argmax())
     if more[k] <= chance[k]:
         return "A linear reading of the state finds as much: nothing measurable is held in a folded form."

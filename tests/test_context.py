@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import rnnmem
-from rnnmem.context import NONE, ContextUse, Task, Used, blocks_of, next_tokens, spread_evenly
+from rnnmem.context import ContextUse, Used, blocks_of, spread_evenly
 from rnnmem.indicators.curve import student
 from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network
 from rnnmem.pieces import Pieces, alone
 from rnnmem.runner import make_runner
+from rnnmem.task import NONE, Task, next_tokens
 from rnnmem.units import EchoState
 
 F64 = torch.float64

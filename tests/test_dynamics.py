@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 import rnnmem
-from rnnmem.context import Task
 from rnnmem.forgetting import Twins
 from rnnmem.learning import make_backward, measure_learning, pulled_lengths, summary
 from rnnmem.network import read_network
 from rnnmem.pieces import Pieces, alone
 from rnnmem.runner import make_runner
+from rnnmem.task import Task
 from rnnmem.units import UNITS, EchoState
 
 F64 = torch.float64
@@ -539,6 +539,8 @@ def test_the_largest_exponent_and_the_effective_rank_stand_in_the_report():
     )
     assert rnnmem.assess(delay, noise(3000, 2), lags=5).exponent is None
     assert rnnmem.assess(unit, inputs, lags=10, measures=("kept",)).exponent is None
+    words = rnnmem.assess(unit, noise(12, 400, 3), lags=3, split="streams")
+    assert words.exponent is None  # a direction has not settled within twelve steps
     layered = nn.LSTM(3, 4, num_layers=2).double()
     spectrum = rnnmem.lyapunov_spectrum(layered, inputs[:1100], k=1)
     assert rnnmem.assess(layered, inputs, lags=10).exponent == pytest.approx(float(spectrum[0]), rel=1e-9)

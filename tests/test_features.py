@@ -126,3 +126,11 @@ def test_files_keep_both_curves(tmp_path):
     assert torch.equal(again.controls["linear_own"], report.controls["linear_own"])
     report.save(tmp_path / "report.html")
     assert "Own retention, linear reading" in (tmp_path / "report.html").read_text()
+
+
+def test_without_standard_errors_nothing_is_said_to_be_folded():
+    inputs = white(6000, 1, 2)
+    report = measure(delay_line(2, 2), inputs, semantics=inputs.prod(dim=2, keepdim=True), lags=60)
+    assert not report.own.judged
+    assert "cannot be told without standard errors" in str(report)
+    assert "finds less:" not in str(report)

@@ -101,3 +101,12 @@ def test_the_innovation_order_follows_the_rows_of_its_own_lag():
     # White tokens: own retention and retention have one truth.
     pairs = zip(report.retention[:4].tolist(), report.own_retention[:4].tolist(), strict=True)
     assert all(abs(raw - own) < 0.02 for raw, own in pairs)
+
+
+def test_where_nothing_is_kept_only_the_first_lags_are_controlled():
+    torch.manual_seed(0)
+    unrelated = torch.randn(8000, 4, 2)
+    report = rnnmem.assess(torch.nn.GRU(1, 4), torch.randn(8000, 4, 1), semantics=unrelated, lags=30)
+    assert report.own_horizon is None
+    assert report.settings["inference_lags"] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert report.memory_horizon == 0

@@ -187,3 +187,22 @@ def test_every_command_explains_itself(command, capsys):
         main([*command.split(), "--help"])
     assert left.value.code == 0
     assert f"usage: rnnmem {command}".strip() in capsys.readouterr().out
+
+
+def test_an_object_that_writes_into_what_it_reads_leaves_the_inputs_alone():
+    class Greedy(Pure):
+        def step(self, x_t, state):
+            h = super().step(x_t, state)[0]
+            x_t.zero_()
+            return h, h
+
+    inputs = torch.randn(600, 2, 2, generator=torch.Generator().manual_seed(2))
+    before = inputs.clone()
+    given = {"lags": 4, "washout": 20}
+    greedy, pure = rnnmem.assess(Greedy(), inputs, **given), rnnmem.assess(Pure(), inputs, **given)
+    assert torch.equal(inputs, before)
+    assert torch.equal(greedy.retention, pure.retention)
+    assert torch.equal(greedy.learnable.gain, pure.learnable.gain)
+    spectrum = rnnmem.lyapunov_spectrum(Greedy(), inputs, k=2)
+    assert torch.equal(inputs, before)
+    torch.testing.assert_close(spectrum, rnnmem.lyapunov_spectrum(Pure(), inputs, k=2))

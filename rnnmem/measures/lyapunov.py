@@ -18,7 +18,7 @@ from rnnmem.session import Session, measuring, open_session
 from rnnmem.tree import leaves, tree_map, unflatten
 from rnnmem.user_step import drawn, moving, nearby
 
-FEW_STREAMS, FEW_STEPS = 4, 1000
+FEW_STREAMS, FEW_STEPS, SETTLING = 4, 1000, 100
 
 
 def lyapunov_spectrum(
@@ -92,13 +92,13 @@ def largest_exponent(session: Session, washout: int) -> float | None:
 
     Args:
         session: the network, all layers of which are looked at, and its data.
-        washout: steps over which state and direction settle.
+        washout: steps over which state and direction settle, 100 at least.
 
     Returns:
         A mean over 4 streams and 1,000 steps or what there is; None where the streams are too short, where
         all differences vanish, and for a user's object, of which `lyapunov_spectrum` can be asked.
     """
-    data = session.data
+    data, washout = session.data, max(washout, SETTLING)
     if isinstance(session.network, ObjectNetwork):
         return None
     if data.lengths is not None:
@@ -193,7 +193,7 @@ class ObjectFlow:
     def after(self, x: Tensor) -> Any:
         """The state a step later, of the same shape."""
         try:
-            state = self.model.step(x, tree_map(torch.clone, self.state))[1]
+            state = self.model.step(x.clone(), tree_map(torch.clone, self.state))[1]
         except ValueError as error:
             wanted = "step(x_t, state) to return (output, state)"
             raise expected("model", wanted, described(error)) from error
@@ -209,7 +209,7 @@ class ObjectFlow:
 
         def after(*values: Tensor) -> tuple[Tensor, ...]:
             given = iter([each.clone() for each in values])
-            return tuple(leaves(self.model.given.step(x, unflatten(state, given))[1]))
+            return tuple(leaves(self.model.given.step(x.clone(), unflatten(state, given))[1]))
 
         def push(*tangent: Tensor) -> tuple[Tensor, ...]:
             return torch.func.jvp(after, tuple(leaves(state)), tangent)[1]
@@ -222,7 +222,9 @@ class ObjectFlow:
         """Whether the next state moves with a part of the state of which no tangent comes through."""
         where = nearby(self.state, 0)
         parts = list(leaves(where))
-        for index, moves in enumerate(moving(lambda state: self.model.given.step(x, state)[1], where)):
+        for index, moves in enumerate(
+            moving(lambda state: self.model.given.step(x.clone(), state)[1], where)
+        ):
             tangents = [torch.zeros_like(part).unsqueeze(0) for part in parts]
             tangents[index] = drawn(tangents[index], 1)
             if moves and not any(bool(each.any()) for each in self.pushed(x, where, tangents)):

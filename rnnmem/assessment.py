@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,14 +14,16 @@ from torch import Tensor
 from rnnmem.features import FeatureRunner
 from rnnmem.fit import FitOptions, Fitted, fit_maps
 from rnnmem.inference import NOTHING, InferenceControl, Part, sampled_lags
+from rnnmem.innovations import Innovations
 from rnnmem.measurement import Measurement
 from rnnmem.network import fingerprint
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
 from rnnmem.runner import Runner
 from rnnmem.session import Session
-from rnnmem.summary import summarise
-from rnnmem.token_controls import WindowRunner
+from rnnmem.summary import flat, summarise
+from rnnmem.tally import Tally
+from rnnmem.token_controls import TokenControls
 
 
 def fit_session(
@@ -59,12 +62,13 @@ class Assessment:
 
     def run(self, readout: str, show: bool) -> MemoryReport:
         """Measures everything, with a progress bar if it is to be shown."""
-        runner, beside = self.session.runner(), {}
-        fitted, report = self.kept(runner, show, readout == "features")
+        runner: Runner = self.session.runner()
+        beside: dict[str, Tensor | None] = {}
+        fitted, tally, report = self.kept(runner, show, readout == "features")
         if readout == "features":
             beside = linear_curves(report)
             runner = FeatureRunner(runner, fitted.features, self.options.seed)
-            fitted, report = self.kept(runner, show)
+            fitted, tally, report = self.kept(runner, show)
             report = replace(report, utilisation=None)  # random features are no directions of the state
         report = replace(report, settings={**report.settings, "readout": readout})
         if not fitted.maps.has_own:
@@ -73,8 +77,7 @@ class Assessment:
         last = NOTHING if report.own.judged and report.own_horizon is None else report.own_horizon
         sampled = [int(self.options.lags[k]) for k in sampled_lags(self.options.lags, last)]
         controls = {
-            "memoryless": self.token_control(1),
-            "window": self.token_control(window),
+            **self.token_controls(fitted, tally, window),
             **self.inference_control(runner, fitted.maps, sampled, show),
         }
         settings = {**report.settings, "window": window, "inference_lags": sampled}
@@ -82,34 +85,31 @@ class Assessment:
         controls = {**report.controls, **controls, **beside}
         return replace(report, controls=controls, settings=settings, warnings=warnings)
 
-    def kept(self, runner: Runner, show: bool, curves_only: bool = False) -> tuple[Fitted, MemoryReport]:
+    def kept(
+        self, runner: Runner, show: bool, curves_only: bool = False
+    ) -> tuple[Fitted, Tally, MemoryReport]:
         """What a runner's features keep: maps fitted to one part, measured on the other."""
         session, flops = self.session, self.session.flops
         fitting = replace(session, data=self.fitting)
         with progress_bar(show, session.data.steps * session.data.batch) as advance:
             fitted = fit_session(fitting, runner, self.options, self.settings, advance)
-            measurement = self.measure(runner, fitted, flops, advance, curves_only)
-        return fitted, self.summary(measurement)
+            tally = self.measure(runner, fitted, flops, advance, curves_only)
+        described, backend = session.network.describe(), session.backend
+        return fitted, tally, summarise(tally, fitted.maps, described, backend, "highest")
 
     def window(self, maps: RecallMaps) -> int:
         """Tokens of the window control: p after lowering, and one more where only the lags cut p short."""
         order, longest = maps.innovations.order, int(maps.lags[-1])
         return order + 1 if order == longest < self.options.innovation_order else order
 
-    def measure(
-        self, runner: Runner, fitted: Fitted, flops: int, advance: Any = None, curves_only: bool = False
-    ) -> Measurement:
+    def measure(self, runner: Runner, fitted: Fitted, flops: int, advance: Any, curves_only: bool) -> Tally:
         """Measures the other part; the state is carried across where it is later in time."""
         measurement = Measurement(fitted.maps, curves_only)
         if not self.by_stream:
             measurement.state, measurement.carry = fitted.state, fitted.carry
         measurement.feed(runner, self.session.space, self.measured, flops, True, advance)
-        return measurement
-
-    def summary(self, measurement: Measurement) -> MemoryReport:
         assert measurement.tally is not None
-        described, backend = self.session.network.describe(), self.session.backend
-        return summarise(measurement.tally, measurement.maps, described, backend, "highest")
+        return measurement.tally
 
     def inference_control(
         self, runner: Runner, maps: RecallMaps, sampled: list[int], show: bool
@@ -134,12 +134,20 @@ class Assessment:
         inference[chosen], inference_se[chosen] = values, errors
         return {"inference": inference, "inference_se": inference_se}
 
-    def token_control(self, window: int) -> Tensor:
-        """Retention [K] of the last `window` tokens."""
-        runner, size = WindowRunner(window), window * self.session.space.dimension
-        options = replace(self.options, innovation_order=0)
-        fitted = fit_maps(runner, self.session.space, self.fitting, size, size, options, self.settings)
-        return self.summary(self.measure(runner, fitted, size, curves_only=True)).retention
+    def token_controls(self, fitted: Fitted, tally: Tally, window: int) -> dict[str, Tensor | None]:
+        """Retention [K] of the last token, and of the last `window`."""
+        maps, count = fitted.maps, tally.lags
+        tokens = Innovations(maps.innovations.predictors[:1])
+        controls = TokenControls(self.session.space, self.options, tokens, window)
+        fit = controls.survey(self.fitting)
+        measured = controls.survey(self.measured, None if self.by_stream else fitted.carry).moments
+        sums = tally.blocks.sums.sum(dim=0)
+        first = tally.maps_counted
+        variance = sums[first : first + count] / sums[2 * first :]
+        same = flat(maps.raw, variance, str(self.session.network.describe()["dtype"]))
+        variance = variance.masked_fill(same, math.nan)
+        named = {"memoryless": 1, "window": window}
+        return {name: controls.retention(fit, measured, variance, size) for name, size in named.items()}
 
 
 def linear_curves(report: MemoryReport) -> dict[str, Tensor | None]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from rnnmem.errors import expected, shown
 from rnnmem.indicators.curve import FEWEST_BLOCKS, jackknife_variance, student
 from rnnmem.lags import is_number
-from rnnmem.pieces import Pieces, Visited, alone, piece
+from rnnmem.pieces import Pieces, Reading, Visited, alone, piece
 from rnnmem.task import NONE, Task, read_logits
 
 MOST_TARGETS = 2048
@@ -119,7 +119,6 @@ class ContextUse:
     def __init__(self, pieces: Pieces, task: Task, lengths: Tensor, washout: int) -> None:
         self.pieces, self.task, self.lengths, self.washout = pieces, task, lengths, washout
         self.longest = int(lengths[-1])
-        self.device = pieces.data.inputs.device
 
     def measure(self) -> Used | str:
         """The loss by length, or why there is none."""
@@ -131,17 +130,20 @@ class ContextUse:
         older = 2 * int(beyond.sum()) >= min(int(within.sum()), MOST_TARGETS)
         step, stream, block = self.chosen(beyond, far) if older else self.chosen(within, near)
         targets = self.task.targets[step, stream]
-        start = self.losses(self.runs(step, stream), targets, self.initial)
+        reading = Reading(self.pieces, step, stream, far if older else near)
+        start = self.losses(reading, self.runs(step, stream), targets, self.initial)
         # Other pasts are for comparison: a quarter of the blocks will do, differences on the same targets.
         some = block % QUARTER == 0 if int(block.max()) + 1 >= QUARTER * FEW_BLOCKS else block >= 0
         runs, pasts = self.runs(step[some], stream[some]), self.visited()
         loss = start.mean(dim=1)
 
         def beside(begin: Callable[[Tensor, Tensor], Any]) -> Tensor:
-            return loss + (self.losses(runs, targets[some], begin) - start[:, some]).mean(dim=1)
+            return loss + (self.losses(reading, runs, targets[some], begin) - start[:, some]).mean(dim=1)
 
         unrelated = None if pasts is None else beside(self.unrelated(pasts))
-        return self.summary(start, unrelated, beside(self.shuffled) if older else None, targets, block)
+        return self.summary(
+            start, unrelated, beside(self.shuffled(reading)) if older else None, targets, block
+        )
 
     def visited(self) -> Visited | None:
         """States that the network was in elsewhere."""
@@ -207,14 +209,19 @@ class ContextUse:
 
         return draw
 
-    def shuffled(self, step: Tensor, stream: Tensor) -> Any:
-        """The state after the tokens just before each start, as many as the longest context, shuffled."""
-        drawn = torch.rand(self.longest, len(step), generator=self.pieces.generator)
-        times = (step - self.longest + drawn.argsort(dim=0)).to(self.pieces.data.inputs.device)
-        read = self.pieces.data.inputs[times, stream.to(times.device)]
-        return self.pieces.follow(alone(read), self.pieces.runner.init_state(len(step)))[0]
+    def shuffled(self, reading: Reading) -> Callable[[Tensor, Tensor], Any]:
+        """What gives each start the state after as many tokens before it as the longest context, shuffled."""
 
-    def losses(self, runs: Runs, targets: Tensor, begin: Callable[[Tensor, Tensor], Any]) -> Tensor:
+        def run(step: Tensor, stream: Tensor) -> Any:
+            drawn = torch.rand(self.longest, len(step), generator=self.pieces.generator)
+            numbers = reading.numbers(step - self.longest + drawn.argsort(dim=0), stream)
+            return reading.pieces.follow(alone(numbers), self.pieces.runner.init_state(len(step)))[0]
+
+        return run
+
+    def losses(
+        self, reading: Reading, runs: Runs, targets: Tensor, begin: Callable[[Tensor, Tensor], Any]
+    ) -> Tensor:
         """Loss in bits [n, N] of every target at every length, from the states that `begin` gives starts."""
         found = torch.full(runs.serves.shape, math.nan, dtype=torch.float64)
         for first in range(0, len(runs.step), MOST_RUNS):
@@ -226,14 +233,14 @@ class ContextUse:
                 wanted = int((steps > read).sum())
                 state = self.pieces.pick(state, torch.arange(wanted)) if wanted < alive else state
                 alive, size = wanted, min(self.pieces.steps_of(wanted), int(steps[wanted - 1]) - read)
-                times = (step[:alive] + read + torch.arange(size).unsqueeze(1)).to(self.device)
-                inputs = self.pieces.data.inputs[times, stream[:alive].to(self.device)]
-                values, state = self.pieces.runner.store(piece(inputs, read), state)
+                times = step[:alive] + read + torch.arange(size).unsqueeze(1)
+                numbers = reading.numbers(times, stream[:alive])
+                values, state = reading.pieces.runner.store(piece(numbers, read), state)
                 for k, n in enumerate(self.lengths.tolist()):
                     if read < n <= read + size:
                         served = runs.serves[k] - first
                         here = ((served >= 0) & (served < alive)).nonzero().flatten()
-                        outputs = values[n - read - 1][served[here].to(self.device)]
+                        outputs = values[n - read - 1][served[here].to(values.device)]
                         found[k, here] = self.bits(outputs, targets[here])
                 read += size
         return found

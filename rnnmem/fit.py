@@ -62,14 +62,19 @@ class Fitted:
 
 
 def walk(
-    space: SemanticSpace, data: Streams, history: int, floats: int, flops: int, steps: int | None = None
+    space: SemanticSpace, data: Streams, history: int, floats: int, flops: int, before: Carry | None = None
 ) -> Iterator[tuple[Chunk, Carry, bool]]:
-    """Chunks of all streams from their start: (chunk, carry after it, whether it starts its streams)."""
+    """Chunks of all streams, from their start or on from `before`.
+
+    Yields:
+        A chunk, the carry after it, and whether it is the first of its streams.
+    """
     for start, end in batches(data, history, flops):
         part = data.streams(start, end)
-        length = steps or chunk_steps(part.batch, floats, flops)
-        for chunk, carry in cut(space, part, fresh_carry(space, part, history), length, start):
-            yield chunk, carry, chunk.step == 0
+        carry = fresh_carry(space, part, history) if before is None else before.streams(start, end)
+        first = carry.step
+        for chunk, after in cut(space, part, carry, chunk_steps(part.batch, floats, flops), start):
+            yield chunk, after, chunk.step == first
 
 
 def count_rows(data: Streams, least: list[int]) -> list[int]:

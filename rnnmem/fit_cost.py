@@ -55,9 +55,7 @@ class FitCost:
             kind = self.innovations.order_of(lag) if own else 0
             masks = self.masks(index)
             recalled, residuals = self.residuals(weight[index], bias[index], kind, lag, masks)
-            state = self.states[self.rows.band[index]]
-            time = integrated_time(Autocorrelation(residuals, masks), state)
-            rows = self.counts[index] / max(0.5, time)
+            rows = self.worth(index, residuals, masks)
             spread = effective_dimension(residuals, masks)
             effective.append(rows)
             variance.append(2 * self.size[index] / max(rows**2 * spread, 1e-300))
@@ -67,6 +65,21 @@ class FitCost:
                 predictor[:, index] = self.predictor_error(recalled, index, kind, lag, masks)
         values = (torch.tensor(each, dtype=torch.float64) for each in (effective, variance))
         return CurveFit(weight, bias, means, *values, *predictor)
+
+    def worth(self, index: int, residuals: list[Tensor], masks: list[Tensor]) -> float:
+        """How many independent rows the fit rows of a lag are worth."""
+        state = self.states[self.rows.band[index]]
+        return self.counts[index] / max(0.5, integrated_time(Autocorrelation(residuals, masks), state))
+
+    def effective_rows(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Effective fit rows [K] of maps to the tokens' vectors: weight [K, d, F], bias [K, d]."""
+        rows = []
+        for index, lag in enumerate(self.lags.tolist()):
+            masks = self.masks(index)
+            rows.append(
+                self.worth(index, self.residuals(weight[index], bias[index], 0, lag, masks)[1], masks)
+            )
+        return torch.tensor(rows, dtype=torch.float64)
 
     def residuals(
         self, weight: Tensor, bias: Tensor, kind: int, lag: int, masks: list[Tensor]

@@ -189,8 +189,8 @@ class InferenceControl:
 
     def innovation(self, tokens: Tensor) -> list[Tensor]:
         """The innovation of the token just before each window [n, m, d], by lag."""
-        kinds = self.innovations.targets(tokens.flatten(1, 2))[:, 0]
-        return [kinds[self.innovations.order_of(lag)].unflatten(0, tokens.shape[1:3]) for lag in self.lags]
+        kinds = self.innovations.beyond(tokens[1:].unbind(), tokens[0])
+        return [kinds[self.innovations.order_of(lag)] for lag in self.lags]
 
     def batches(self, windows: Windows) -> list[Windows]:
         """Groups of windows that run together, whole rows of the grid."""

@@ -10,6 +10,7 @@ Source: this project (docs/definitions.md); innovations as in time-series analys
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,9 +81,15 @@ class Innovations:
         if not self.order:
             return vectors.unsqueeze(0)
         newer = [nn.functional.pad(vectors[i:], (0, 0, 0, 0, 0, i)) for i in range(1, self.order + 1)]
-        window = torch.cat([part[: len(vectors)] for part in newer], dim=-1)
+        return self.beyond([part[: len(vectors)] for part in newer], vectors)
+
+    def beyond(self, newer: Sequence[Tensor], vectors: Tensor) -> Tensor:
+        """All kinds of target [p + 1, ..., d] of vectors [..., d], given the p newer ones, nearest first."""
         kinds = vectors.new_empty(self.order + 1, *vectors.shape)
         kinds[0] = vectors
+        if not self.order:
+            return kinds
+        window = torch.cat((*newer,), dim=-1)
         predicted = window @ self.stacked_weight.T.to(window)
         for m, predictor in enumerate(self.predictors[1:], start=1):
             part = predicted[..., (m - 1) * self.dimension : m * self.dimension]

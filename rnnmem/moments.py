@@ -5,6 +5,7 @@ Every sum is of values shifted by a fixed pilot (about their mean), so that a la
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -105,6 +106,14 @@ class Moments:
             cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
             self.cross[index] += cross.transpose(0, 1).double()
             self.target[index] += block.sum(dim=0, dtype=torch.float64)
+
+    def of_first(self, features: int) -> Moments:
+        """The moments of the first features alone; views."""
+        part = copy.copy(self)
+        part.feature, part.cross = self.feature[:, :features], self.cross[:, :features]
+        part.square = self.square[:, :features, :features]
+        part.feature_pilot = None if self.feature_pilot is None else self.feature_pilot[:features]
+        return part
 
     def merged_bands(self) -> tuple[Tensor, Tensor, Tensor]:
         """Counts [S], means [S, F] about the pilot and covariances [S, F, F] of all rows from band s on."""

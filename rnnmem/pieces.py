@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnmem.chunks import FRESH, Chunk, Streams, chunk_steps
-from rnnmem.runner import Runner, stream_join
+from rnnmem.runner import NetworkRunner, stream_join
 from rnnmem.tree import tree_map
 
 SPAN, ROUNDS = 32_768, 16  # rows, and stretches, that are run to visit states
@@ -48,7 +48,7 @@ class Pieces:
         seed: of what is drawn.
     """
 
-    def __init__(self, runner: Runner, data: Streams, features: int, flops: int, seed: int) -> None:
+    def __init__(self, runner: NetworkRunner, data: Streams, features: int, flops: int, seed: int) -> None:
         self.runner, self.data, self.features, self.flops = runner, data, features, flops
         self.generator = torch.Generator().manual_seed(seed)
         whole = torch.full((data.batch,), data.steps)
@@ -140,6 +140,29 @@ class Pieces:
         for start in range(0, data.steps, size):
             values, state = self.runner.store(piece(data.inputs[start : start + size], start), state)
             yield values, state
+
+
+class Reading:
+    """A network that reads only some rows of the data, again and again.
+
+    Args:
+        pieces: the network in motion, and all data.
+        step: steps [N].
+        stream: of which stream [N]; the rows are these and so many before each.
+        before: how many.
+    """
+
+    def __init__(self, pieces: Pieces, step: Tensor, stream: Tensor, before: int) -> None:
+        self.total, data = pieces.data.steps, pieces.data
+        times = step - torch.arange(before + 1).unsqueeze(1)
+        self.rows = (stream * self.total + times).unique()
+        at = self.rows.to(data.inputs.device)
+        runner = pieces.runner.reading(data.inputs[at % self.total, at // self.total])
+        self.pieces = Pieces(runner, data, pieces.features, pieces.flops, seed=0)
+
+    def numbers(self, step: Tensor, stream: Tensor) -> Tensor:
+        """What `pieces` takes for steps [..., N] of streams [N]: the numbers of these rows."""
+        return torch.searchsorted(self.rows, stream * self.total + step).to(self.pieces.data.inputs.device)
 
 
 def alone(inputs: Tensor) -> Streams:

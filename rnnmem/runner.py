@@ -35,9 +35,19 @@ class Runner(Protocol):
         """Runs a chunk: (what the projection leaves, state)."""
 
 
+class NetworkRunner(Runner, Protocol):
+    """A network in motion on inputs of its own."""
+
+    def reading(self, rows: Tensor) -> NetworkRunner:
+        """The network in motion on these rows [N, I] (tokens [N]) alone: its inputs are their numbers.
+
+        What is read again and again is made into gates only once.
+        """
+
+
 def make_runner(
     network: Network | ObjectNetwork, backend: str, embedding: Tensor | None, full: bool
-) -> Runner:
+) -> NetworkRunner:
     """Binds a network to a backend, packing its weights as they are now."""
     if isinstance(network, ObjectNetwork):
         return ObjectRunner(network, embedding, full)
@@ -52,12 +62,15 @@ class LayerRunner:
     def __init__(self, network: Network, backend: str, embedding: Tensor | None, full: bool) -> None:
         make = BACKENDS[backend].make
         tables = [embedding] + [None] * (len(network.layers) - 1)
-        self.network = network
+        self.network, self.backend, self.embedding = network, backend, embedding
         self.full = full
         self.scans: list[Scan] = [
             make(layer.unit, layer.weights, table)
             for layer, table in zip(network.layers, tables, strict=True)
         ]
+
+    def reading(self, rows: Tensor) -> LayerRunner:
+        return LayerRunner(self.network, self.backend, look_up(self.embedding, rows), self.full)
 
     def init_state(self, streams: int) -> list[Tensor]:
         return [
@@ -98,6 +111,9 @@ class ObjectRunner:
         self.embedding = embedding
         self.full = full
 
+    def reading(self, rows: Tensor) -> ObjectRunner:
+        return ObjectRunner(self.network, look_up(self.embedding, rows), self.full)
+
     def init_state(self, streams: int) -> Any:
         return self.network.model.init_state(streams)
 
@@ -131,6 +147,11 @@ class ObjectRunner:
     def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
         features, state = self.store(chunk, state)
         return project(features, projection), state
+
+
+def look_up(embedding: Tensor | None, rows: Tensor) -> Tensor:
+    """What a network reads for rows of its inputs: these, or what the embedding has for tokens."""
+    return rows if embedding is None else embedding[rows]
 
 
 def as_real(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnnmem.backends import choose_backend
 from rnnmem.chunks import Streams, check_data, read_streams
 from rnnmem.network import Network, ObjectNetwork, read_network
-from rnnmem.runner import Runner, make_runner
+from rnnmem.runner import NetworkRunner, make_runner
 from rnnmem.semantics import SemanticSpace, semantic_space
 
 
@@ -42,7 +42,7 @@ class Session:
             return 10**6
         return sum(layer.flops for layer in self.network.layers)
 
-    def runner(self) -> Runner:
+    def runner(self) -> NetworkRunner:
         """The network in motion, its weights packed as they are now."""
         embedding = self.space.embedding
         return make_runner(self.network, self.backend, embedding, self.full)

@@ -2,34 +2,97 @@
 
 Both are scored like retention, from "states" that are the tokens themselves: h = e_t, and h = the last p
 tokens. Whatever a network scores up to these needs no memory of its own.
+
+The distance of maps W, b is worked out from second moments of the rows measured,
+
+    E|W h + b - e|^2 = tr W C W' - 2 tr W X + tr E + |W m_h + b - m_e|^2
+
+so that one walk over each part of the data serves both controls.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rnnmem.chunks import Chunk
-from rnnmem.reference import project
-from rnnmem.scan import Projected, Projection
+from rnnmem.chunks import Carry, Streams
+from rnnmem.fit import FEWEST, FitOptions, slices, walk
+from rnnmem.fit_cost import FitCost
+from rnnmem.innovations import Innovations
+from rnnmem.moments import Moments, Rows, solve_maps
+from rnnmem.sample import FitSample, Segment
+from rnnmem.semantics import SemanticSpace
 
 
-class WindowRunner:
-    """A `Runner` whose state is the last `size` tokens' vectors, newest first."""
+@dataclass(frozen=True)
+class Surveyed:
+    """Second moments of the last tokens with those at each lag, and the last rows that they were taken of."""
 
-    stream_dim = 0
+    moments: Moments
+    segments: list[Segment]
 
-    def __init__(self, size: int) -> None:
-        self.size = size
 
-    def init_state(self, streams: int) -> Tensor:
-        return torch.empty(streams, 0)
+class TokenControls:
+    """Scores the last tokens.
 
-    def store(self, chunk: Chunk, state: Any) -> tuple[Tensor, Any]:
-        return torch.cat([chunk.lagged(lag) for lag in range(self.size)], dim=-1), state
+    Args:
+        space: where semantic vectors come from.
+        options: of the fit.
+        tokens: the plain tokens as targets, an `Innovations` of order 0.
+        window: how many tokens the longest control reads.
+    """
 
-    def project(self, chunk: Chunk, state: Any, projection: Projection) -> tuple[Projected, Any]:
-        features, state = self.store(chunk, state)
-        return project(features, projection), state
+    def __init__(self, space: SemanticSpace, options: FitOptions, tokens: Innovations, window: int) -> None:
+        self.space, self.options, self.tokens, self.window = space, options, tokens, window
+        self.rows = Rows(options.lags, options.split, options.washout)
+
+    def survey(self, data: Streams, before: Carry | None = None) -> Surveyed:
+        """One walk over a part of the data, from its start or on from `before`."""
+        lags, d = self.options.lags, self.space.dimension
+        size, steps = self.window * d, data.steps if self.options.split == "streams" else None
+        moments = Moments(self.rows, self.rows.band, size, d, data.inputs.device)
+        sample = FitSample(size, int(self.rows.min_age[0]), steps)
+        flops = 2 * size * (d * len(lags) + 2 * size)
+        floats = max(size, d * min(len(lags), 16))
+        for chunk, _, starts in walk(self.space, data, int(lags[-1]), floats, flops, before):
+            newest = torch.cat([chunk.lagged(lag) for lag in range(self.window)], dim=-1)
+            moments.add(newest, chunk.age, slices(chunk.vectors[None], chunk.steps, self.tokens, lags))
+            if before is None:
+                sample.add(newest, chunk, starts)
+        return Surveyed(moments, sample.segments() if sample.runs else [])
+
+    def retention(self, fit: Surveyed, measured: Moments, variance: Tensor, window: int) -> Tensor:
+        """Retention [K] of the last `window` tokens.
+
+        Args:
+            fit: the fit part.
+            measured: moments of the other part.
+            variance: mean squared distance of its targets to their fit means [K]; NaN where they do not vary.
+            window: at most as many as were surveyed.
+        """
+        size = window * self.space.dimension
+        known, held = fit.moments.of_first(size), measured.of_first(size)
+        systems = known.systems(self.options.ridge)
+        weight, bias = solve_maps(known, systems)
+        sizes = torch.tensor([systems[band].effective_size for band in self.rows.band], dtype=torch.float64)
+        segments = [replace(each, features=each.features[..., :size]) for each in fit.segments]
+        counts, lags = known.counts().tolist(), self.options.lags
+        cost = FitCost(segments, systems, self.rows, self.tokens, lags, sizes.tolist(), counts)
+        rows = cost.effective_rows(weight, bias)
+        factor = torch.where(rows >= FEWEST * sizes, 1 - sizes / rows, math.nan)
+        about_fit = (held.target_mean() - known.target_mean()).square().sum(-1)
+        distance = mean_distance(held, weight, bias) + variance - about_fit
+        return 1 - factor * distance.clamp(min=0) / variance  # rounding may leave a little less than 0
+
+
+def mean_distance(moments: Moments, weight: Tensor, bias: Tensor) -> Tensor:
+    """Mean squared distance [K] of recalled points to targets, less the targets' variance."""
+    mean, covariance = (part[moments.band] for part in moments.merged_bands()[1:])
+    pilot = 0 if moments.feature_pilot is None else moments.feature_pilot.double()
+    off = torch.einsum("kdf,kf->kd", weight, mean + pilot) + bias - moments.target_mean()
+    recalled = ((weight @ covariance) * weight).sum(dim=(1, 2))
+    shared = (weight.mT * moments.cross_covariance()).sum(dim=(1, 2))
+    return recalled - 2 * shared + off.square().sum(-1)

@@ -12,7 +12,7 @@ from rnnmem.context import ContextUse, Used, blocks_of, spread_evenly
 from rnnmem.indicators.curve import student
 from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network
-from rnnmem.pieces import Pieces, alone
+from rnnmem.pieces import Pieces, Reading, alone, piece
 from rnnmem.runner import make_runner
 from rnnmem.task import NONE, Task, next_tokens
 from rnnmem.units import EchoState
@@ -95,7 +95,8 @@ def test_losses_are_those_of_each_window_alone(layers):
     use = use_of(model, read, head, targets, [1, 2, 5, 11, 12], table)
     with torch.no_grad():
         step, stream, _ = use.chosen(use.counts(11), 11)
-        losses = use.losses(use.runs(step, stream), targets[step, stream], use.initial)
+        reading = Reading(use.pieces, step, stream, use.longest - 1)
+        losses = use.losses(reading, use.runs(step, stream), targets[step, stream], use.initial)
         assert not bool(losses.isnan().any())
         for i in range(0, len(step), 7):
             t, b = int(step[i]), int(stream[i])
@@ -103,6 +104,23 @@ def test_losses_are_those_of_each_window_alone(layers):
                 out = model(table[read[t - n + 1 : t + 1, b]].unsqueeze(1))[0][-1]
                 expected = nn.functional.cross_entropy(head(out), targets[t, b].view(1)) / math.log(2)
                 assert float(losses[k, i]) == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_rows_read_by_number_are_those_read(backend, embedded):
+    torch.manual_seed(0)
+    model, table = nn.LSTM(3, 6, num_layers=2).double(), torch.randn(5, 3).double()
+    inputs = tokens(90, 4, 5) if embedded else torch.randn(90, 4, 3).double()
+    runner = make_runner(read_network(model, -1), backend, table if embedded else None, False)
+    step, stream = torch.tensor([[20, 70, 31], [21, 71, 32]]), torch.tensor([0, 3, 3])
+    with torch.no_grad():
+        reading = Reading(Pieces(runner, alone(inputs), 6, 100, 0), step[-1], stream, 5)
+        assert len(reading.rows) == 3 * 6
+        numbers = reading.numbers(step, stream)
+        found = reading.pieces.runner.store(piece(numbers, 0), runner.init_state(3))[0]
+        expected = runner.store(piece(inputs[step, stream], 0), runner.init_state(3))[0]
+    assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_targets_are_taken_in_whole_regions_and_never_twice():
@@ -180,7 +198,9 @@ def test_shuffling_leaves_what_no_order_changes():
     use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
     with torch.no_grad():
         step, stream, _ = use.chosen(use.counts(2 * longest - 1), 2 * longest - 1)
-        found = use.losses(use.runs(step, stream), targets[step, stream], use.shuffled)
+        reading = Reading(use.pieces, step, stream, 2 * use.longest - 1)
+        runs = use.runs(step, stream)
+        found = use.losses(reading, runs, targets[step, stream], use.shuffled(reading))
     one_hot = nn.functional.one_hot(read, 8).double()
     for i in range(0, len(step), 31):
         for k, n in enumerate((1, 7, longest)):

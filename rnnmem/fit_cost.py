@@ -30,6 +30,7 @@ class FitCost:
         self.size, self.counts = size, counts
         self.longest_time = 1.0
         self.white: list[list[Tensor]] = []
+        self.newer = [torch.cat(innovations.newer(s.vectors), dim=-1) for s in segments if innovations.order]
         self.kinds = [innovations.targets(s.vectors) for s in segments]
         self.states = [self.state_autocorrelation(systems[band], band) for band in range(len(systems))]
 
@@ -108,29 +109,32 @@ class FitCost:
     ) -> Tensor:
         """Variance, gain and loss [3] that the fitted predictor's error brings to own retention."""
         predictor = self.innovations.predictors[kind]
+        width = kind * self.innovations.dimension
         newer, beta = [], []
-        for segment, kinds in zip(self.segments, self.kinds, strict=True):
-            steps, start = len(segment.age), segment.history - lag
-            near = [segment.vectors[start + i : start + i + steps] for i in range(1, kind + 1)]
-            newer.append(torch.cat(near, dim=2))
-            beta.append(kinds[kind, start : start + steps])
-        tokens = torch.cat([each[mask] for each, mask in zip(newer, masks, strict=True)])
-        white = self.white[self.rows.band[index]]
-        states = torch.cat([w[mask] for w, mask in zip(white, masks, strict=True)])
-        shown = torch.cat([point[mask] for point, mask in zip(recalled, masks, strict=True)])
+        for segment, after, kinds in zip(self.segments, self.newer, self.kinds, strict=True):
+            part = slice(segment.history - lag, segment.history - lag + len(segment.age))
+            newer.append(after[part, :, :width])
+            beta.append(kinds[kind, part])
+        tokens = counted(newer, masks)
         if len(tokens) < 2:
             return torch.zeros(3, dtype=torch.float64)
-        gain, loss = predictor_gain(states, tokens, predictor)
-        shared = ((shown - shown.mean(0)).T @ (tokens - tokens.mean(0))).double() / len(tokens)
+        mean = tokens.mean(dim=0)
+        tokens = tokens - mean
+        gain, loss = predictor_gain(counted(self.white[self.rows.band[index]], masks), tokens, predictor)
+        shared = (counted(recalled, masks).T @ tokens).double() / len(tokens)
         slope = shared @ predictor.inverse
         alike = float((predictor.innovation @ slope @ shared.T).trace())
         # What each row's part in the predictor's error does to own retention.
-        scores = [
-            (b * ((n - tokens.mean(0)) @ slope.T.to(n))).sum(-1) for b, n in zip(beta, newer, strict=True)
-        ]
+        scores = [(b * ((n - mean) @ slope.T.to(n))).sum(-1) for b, n in zip(beta, newer, strict=True)]
         spread = max(alike, lasting_square(scores, masks))
         variance = 4 * spread / max(predictor.rows * float(predictor.innovation.trace()) ** 2, 1e-300)
         return torch.tensor((variance, gain, loss), dtype=torch.float64)
+
+
+def counted(values: list[Tensor], masks: list[Tensor]) -> Tensor:
+    """The rows [R, F] that count, out of values [n, B, F] by segment; a view where all of one segment do."""
+    rows = [v.flatten(0, 1) if bool(m.all()) else v[m] for v, m in zip(values, masks, strict=True)]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def lasting_square(values: list[Tensor], masks: list[Tensor]) -> float:
@@ -158,7 +162,7 @@ def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tupl
 
     Args:
         states: whitened states [R, rank].
-        tokens: the newer tokens [R, m*d].
+        tokens: the newer tokens [R, m*d], their mean taken off.
         predictor: what was fitted.
 
     Returns:
@@ -166,7 +170,7 @@ def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tupl
     """
     whitening = predictor.whitening.to(tokens)
     rank, size = whitening.shape[0], states.shape[1]
-    shared = (states.T @ (tokens - tokens.mean(dim=0))) @ whitening.T
+    shared = (states.T @ tokens) @ whitening.T
     found = float(shared.double().div(len(states)).square().sum())
     # What R rows find by chance is taken out; all of the smaller side is the most that there can be.
     told = found - max(0.0, size - found) * max(0.0, rank - found) / len(states)
@@ -175,7 +179,7 @@ def predictor_gain(states: Tensor, tokens: Tensor, predictor: Predictor) -> tupl
 
 def effective_dimension(residuals: list[Tensor], masks: list[Tensor]) -> float:
     """(tr C)^2 / tr C^2 of the residuals' covariance."""
-    rows = torch.cat([r[m] for r, m in zip(residuals, masks, strict=True)])
+    rows = counted(residuals, masks)
     if len(rows) < 2:
         return 1.0
     rows = rows - rows.mean(dim=0)

@@ -324,5 +324,6 @@ class WindowFit:
         spread = effective_dimension([left], [mask])
         size, gain, loss = system.effective_size, 0.0, 0.0
         if self.order:
-            gain, loss = predictor_gain(white[mask], newer[mask].double(), self.predictor)
+            tokens = newer[mask].double()
+            gain, loss = predictor_gain(white[mask], tokens - tokens.mean(dim=0), self.predictor)
         return WindowMap(weight, bias, mean, size, rows, 2 * size / (rows**2 * spread), gain, loss)

@@ -80,8 +80,12 @@ class Innovations:
         """
         if not self.order:
             return vectors.unsqueeze(0)
-        newer = [nn.functional.pad(vectors[i:], (0, 0, 0, 0, 0, i)) for i in range(1, self.order + 1)]
-        return self.beyond([part[: len(vectors)] for part in newer], vectors)
+        return self.beyond(self.newer(vectors), vectors)
+
+    def newer(self, vectors: Tensor) -> list[Tensor]:
+        """The p vectors after each of vectors [N, B, d], nearest first; zero beyond the last."""
+        shifted = [nn.functional.pad(vectors[i:], (0, 0, 0, 0, 0, i)) for i in range(1, self.order + 1)]
+        return [part[: len(vectors)] for part in shifted]
 
     def beyond(self, newer: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """All kinds of target [p + 1, ..., d] of vectors [..., d], given the p newer ones, nearest first."""

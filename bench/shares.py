@@ -5,7 +5,7 @@ something in 32 others; and of 256 numbers, whose meaning is the first 32 of the
 the default options, and a head of 32 classes turns on "used". The forward pass is torch.nn's, embedding,
 trajectory and all, the best of three; the measures run once, one thread for both. Allowed: 6 forward passes.
 
-Peak memory beside the inputs is taken of a GRU of 64 units at 60,000 and at 300,000 steps of 4 streams: it
+Peak memory beside the inputs is taken of a GRU of 64 units at 60,000 and at 600,000 steps of 4 streams: it
 should not grow with them. (Below that it does, until the sample of the fit rows is full.)
 
     python bench/shares.py         # about two minutes
@@ -29,7 +29,7 @@ from rnnmem import assessment, context, dynamics, forgetting
 
 UNITS, STEPS, STREAMS, MEANING, CLASSES = 256, 20_000, 16, 32, 32
 ALLOWED, REPEATS = 6.0, 3
-LONG = (60_000, 300_000)  # steps
+LONG = (60_000, 600_000)  # steps
 BENCH = Path(__file__).resolve().parent
 RESULTS = BENCH / "results" / "shares.json"
 PARTS = {

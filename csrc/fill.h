@@ -108,6 +108,29 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
   return unit;
 }
 
+struct PullTensors {
+  const Tensor &back, &states, &gradient;
+  const optional<Tensor>& above;
+};
+
+// What a way back reads; what it writes is the op's to allocate.
+template <typename T>
+void fill_pull(Pull<T>& to, const Scan<T>& scan, const Isa& isa, const UnitKernels<T>& unit,
+               const PullTensors& p) {
+  const ScalarType dtype = p.gradient.scalar_type();
+  const int64_t H = scan.hidden_size, S = unit.state_parts;
+  const Panels panels(H, 1, lanes<T>(isa));
+  check_tensor("back", p.back, dtype,
+               {1, panels.count(), unit.gates * panels.padded_size(), panels.vectors, panels.lanes});
+  check_tensor("states", p.states, dtype, {scan.steps, scan.streams, S * H});
+  check_tensor("gradient", p.gradient, dtype, {S, scan.streams, H});
+  if (p.above) check_tensor("above", *p.above, dtype, {scan.steps, scan.streams, H});
+  to.weight = p.back.const_data_ptr<T>();
+  to.states = p.states.const_data_ptr<T>();
+  to.gradient = p.gradient.const_data_ptr<T>();
+  to.above = p.above ? p.above->const_data_ptr<T>() : nullptr;
+}
+
 struct ProjectTensors {
   const Tensor &maps, &bias, &targets, &buffer, &lag, &age, &min_age, &directions;
 };

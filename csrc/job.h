@@ -47,6 +47,18 @@ struct Store {
   T* features;  // [T, B, F]
 };
 
+// The way back through a scan's steps: what becomes of the gradient of its last state. The scan is one from
+// `state` on without resets; its `last_state` takes the gradient of `state`.
+template <typename T>
+struct Pull {
+  const T* weight;    // W_hh transposed: packed [H, G * ld], ld the padded size of a one-gate matrix
+  const T* states;    // [T, B, S * H], after each step
+  const T* gradient;  // [S, B, H], of the state after the last step
+  const T* above;     // [T, B, H], added to the gradient of each step's output, or null
+  T* squares;         // [T, B], squared length of the gradient of the state before each step
+  T* sides;           // [T, B, G * H], gradient of the gates' input side, or null
+};
+
 // The project sink: rnnmem.scan.Projection with its maps packed by groups of `maps_per_group`.
 template <typename T>
 struct Project {

@@ -99,6 +99,35 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
   });
 }
 
+std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const Tensor& inputs,
+                                        optional<Tensor> table, optional<Tensor> ih, const Tensor& bias_ih,
+                                        const Tensor& hh, const Tensor& bias_hh, double leak,
+                                        const Tensor& state, optional<Tensor> reset, bool full,
+                                        const Tensor& back, const Tensor& states, const Tensor& gradient,
+                                        optional<Tensor> above, bool sides) {
+  const Isa& isa = isa_named(isa_name);
+  check(!reset, "reset: expected none on the way back");
+  return with_dtype(hh, [&](auto zero) {
+    using T = decltype(zero);
+    Scan<T> scan{};
+    Tensor before;
+    const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
+    const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, before);
+    check(gradient.scalar_type() == hh.scalar_type(), "gradient: expected dtype ", hh.scalar_type(), ", got ",
+          gradient.scalar_type());
+    Pull<T> to{};
+    fill_pull(to, scan, isa, unit, {back, states, gradient, above});
+    const int64_t square_sizes[] = {scan.steps, scan.streams};
+    const int64_t side_sizes[] = {sides ? scan.steps : 0, scan.streams, unit.gates * scan.hidden_size};
+    Tensor squares = torch::stable::new_empty(state, {square_sizes, 2});
+    Tensor input_sides = torch::stable::new_empty(state, {side_sizes, 3});
+    to.squares = squares.mutable_data_ptr<T>();
+    to.sides = sides ? input_sides.mutable_data_ptr<T>() : nullptr;
+    run(unit.pull, scan, to);
+    return std::make_tuple(before, squares, input_sides);
+  });
+}
+
 // Sums [groups, L, d, d] over the groups in order, and fills in the half below the diagonal.
 void reduce_moments(const double* sums, int64_t groups, int64_t maps, int64_t d, double* moment) {
   for (int64_t i = 0; i < maps * d * d; ++i) {
@@ -173,6 +202,9 @@ STABLE_TORCH_LIBRARY(rnnmem, m) {
       "gate_rows(str unit, str isa, Tensor inputs, Tensor ih, Tensor bias_ih, Tensor hh, Tensor bias_hh) -> "
       "Tensor");
   m.def("store(" RNNMEM_LAYER ") -> (Tensor features, Tensor state)");
+  m.def("pull(" RNNMEM_LAYER
+        ", Tensor back, Tensor states, Tensor gradient, Tensor? above, bool sides) "
+        "-> (Tensor gradient, Tensor squares, Tensor sides)");
   m.def("project(" RNNMEM_LAYER
         ", Tensor maps, Tensor map_bias, Tensor targets, Tensor buffer, Tensor lag, Tensor age, Tensor "
         "min_age, "
@@ -184,6 +216,7 @@ STABLE_TORCH_LIBRARY_IMPL(rnnmem, CPU, m) {
   m.impl("pack", TORCH_BOX(&rnnmem::pack));
   m.impl("gate_rows", TORCH_BOX(&rnnmem::gate_rows));
   m.impl("store", TORCH_BOX(&rnnmem::store));
+  m.impl("pull", TORCH_BOX(&rnnmem::pull));
   m.impl("project", TORCH_BOX(&rnnmem::project));
 }
 

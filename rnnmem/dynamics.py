@@ -42,7 +42,7 @@ def measure_dynamics(
         fields["exponent"] = largest_exponent(session, washout)
     if "learnable" in measures:
         pieces = make_pieces(whole_network(session), options.seed)
-        backward = make_backward(pieces.runner, session.space.embedding)
+        backward = make_backward(pieces.runner)
         fields["learnable"] = attempt(measure_learning, pieces, backward, longest, washout, task)
     if task is not None:
         pieces = make_pieces(whole_network(session), options.seed)

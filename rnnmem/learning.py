@@ -20,7 +20,6 @@ from rnnmem.pieces import Pieces, alone, piece
 from rnnmem.runner import ChangedShape, LayerRunner, ObjectRunner, as_real
 from rnnmem.task import NONE, Task, read_logits
 from rnnmem.tree import leaves
-from rnnmem.units.unit import pull_back
 from rnnmem.user_step import ObjectBackward, differentiating, gradients
 
 MOST_SAMPLES = 256
@@ -97,41 +96,32 @@ class Backward(Protocol):
 
 
 class LayerBackward:
-    """The layers of a network, by the units' own `step_backward`."""
+    """The layers of a network, on the backend that they run on."""
 
-    def __init__(self, runner: LayerRunner, embedding: Tensor | None) -> None:
-        self.runner, self.embedding = runner, embedding
+    def __init__(self, runner: LayerRunner) -> None:
+        self.runner = runner
 
     def pull(self, inputs: Tensor, state: Any, gradient: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        layers = self.runner.network.layers
-        read, before, given = [], [], inputs
-        for scan, layer, held in zip(self.runner.scans, layers, state, strict=True):
-            values, _ = scan.store(given, held, None, True)
-            states = values.unflatten(-1, (len(layer.unit.state_parts), -1)).movedim(2, 1)
-            before.append(torch.cat((held.unsqueeze(0), states[:-1])))
+        layers = list(zip(self.runner.scans, self.runner.network.layers, state, strict=True))
+        read, states, given = [], [], inputs
+        for scan, layer, held in layers:
             read.append(given)
-            given = states[:, 0]
-        if self.embedding is not None:
-            read[0] = self.embedding[inputs]
+            states.append(scan.store(given, held, None, True)[0])
+            given = states[-1][..., : layer.weights.hidden_size]
         squares = gradient[0].new_zeros(inputs.shape[:2])
         above: Tensor | None = None  # what the layer above adds to the gradient of each step's output
         pulled: list[Tensor] = []
         for index in reversed(range(len(layers))):
-            unit, w, one, sides = layers[index].unit, layers[index].weights, gradient[index], []
-            for t in reversed(range(len(inputs))):
-                if above is not None:
-                    one = torch.cat((one[:1] + above[t], one[1:]))
-                side, recurrent, past = unit.step_backward(w, read[index][t], before[index][t], one)
-                one = pull_back(w, recurrent, past)
-                squares[t] += one.square().sum(dim=(0, 2))
-                sides.append(side)
-            above = torch.stack(sides[::-1]) @ w.ih if index else None
-            pulled.insert(0, one)
+            scan, layer, held = layers[index]
+            found = scan.pull(read[index], held, states[index], gradient[index], above, index > 0)
+            squares += found.squares
+            above = found.sides @ layer.weights.ih
+            pulled.insert(0, found.gradient)
         return pulled, squares
 
 
-def make_backward(runner: Any, embedding: Tensor | None) -> Backward:
-    return ObjectBackward(runner) if isinstance(runner, ObjectRunner) else LayerBackward(runner, embedding)
+def make_backward(runner: Any) -> Backward:
+    return ObjectBackward(runner) if isinstance(runner, ObjectRunner) else LayerBackward(runner)
 
 
 def measure_learning(

@@ -7,6 +7,8 @@ The operators change nothing in place. What they take, beside the names that `rn
 - store, project: the layer packed as N = 1; `inputs` float [T, B, I] with unit stride in the last dimension
   and no `table`, or tokens [T, B] that name rows of `table`, either x rows [V, I] with `ih` or packed gates
   [V, panels * vectors * lanes] without.
+- pull: `states` [T, B, S*H] as `store` gives them; `back` is W_hh transposed, each gate's rows padded to the
+  padded size of a one-gate matrix, and `pack`ed as one gate.
 - project: `maps` [groups of maps, panels, F, vectors, lanes] and `map_bias` are `pack`ed group by group.
 """
 
@@ -14,13 +16,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnmem.errors import RnnMemError, expected
-from rnnmem.scan import Projected, Projection
+from rnnmem.scan import Projected, Projection, Pulled
 from rnnmem.units import Unit, Weights
 
 GATE_TABLE_BYTES = 64 << 20
@@ -91,7 +94,7 @@ class CpuScan:
         if isa is not None and isa not in levels:
             raise expected("isa", "one of " + ", ".join(levels), repr(isa))
         self.isa = levels[0] if isa is None else isa
-        self.unit = unit
+        self.unit, self.weights = unit, weights
         self.ops = torch.ops.rnnmem
         self._maps_key: tuple[tuple[Tensor, int], ...] | None = None
         self._packed_maps: tuple[Tensor, Tensor]
@@ -148,6 +151,37 @@ class CpuScan:
             p.coordinate_every,
         )
         return Projected(distance, moment, coordinates), last
+
+    def pull(
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        states: Tensor,
+        gradient: Tensor,
+        above: Tensor | None,
+        sides: bool,
+    ) -> Pulled:
+        """See `rnnmem.scan.Scan.pull`."""
+        pulled = self.ops.pull(
+            *self._arguments(inputs, state, None, True),
+            self._back,
+            states.detach().contiguous(),
+            gradient.detach().contiguous(),
+            None if above is None else above.detach().contiguous(),
+            sides,
+        )
+        return Pulled(*pulled)
+
+    @cached_property
+    def _back(self) -> Tensor:
+        """What takes the gradient of the recurrent side to the output before, packed when first needed."""
+        hh = self.weights.hh.detach()
+        gates, size = self.unit.gates, hh.shape[1]
+        count, vectors, lanes = panels(size, 1, self.isa, hh.dtype)
+        padded = torch.nn.functional.pad(
+            hh.view(gates, size, size), (0, 0, 0, count * vectors * lanes - size)
+        )
+        return self._pack(padded.flatten(0, 1).T.contiguous().unsqueeze(0), 1)
 
     def _maps(self, p: Projection) -> tuple[Tensor, Tensor]:
         """The recall maps packed in groups, kept while the next chunk brings the same unchanged tensors."""
@@ -212,6 +246,34 @@ def _fake_store(
     return state.new_empty(inputs.shape[0], state.shape[1], features), torch.empty_like(state)
 
 
+def _fake_pull(
+    unit: str,
+    isa: str,
+    inputs: Tensor,
+    table: Tensor | None,
+    ih: Tensor | None,
+    bias_ih: Tensor,
+    hh: Tensor,
+    bias_hh: Tensor,
+    leak: float,
+    state: Tensor,
+    reset: Tensor | None,
+    full: bool,
+    back: Tensor,
+    states: Tensor,
+    gradient: Tensor,
+    above: Tensor | None,
+    sides: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    steps, streams, hidden = inputs.shape[0], state.shape[1], state.shape[2]
+    gates = back.shape[2] // (back.shape[1] * back.shape[3] * back.shape[4])
+    return (
+        torch.empty_like(state),
+        state.new_empty(steps, streams),
+        state.new_empty(steps if sides else 0, streams, gates * hidden),
+    )
+
+
 def _fake_project(
     unit: str,
     isa: str,
@@ -252,5 +314,6 @@ FAKES: dict[str, Callable[..., Any]] = {
     "pack": _fake_pack,
     "gate_rows": _fake_gate_rows,
     "store": _fake_store,
+    "pull": _fake_pull,
     "project": _fake_project,
 }

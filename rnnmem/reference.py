@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnmem.scan import Projected, Projection
+from rnnmem.scan import Projected, Projection, Pulled
 from rnnmem.units import Unit, Weights
+from rnnmem.units.unit import pull_back
 
 GROUP_COLUMNS = 512  # of the recall maps that are projected at a time
 
@@ -39,6 +40,31 @@ class ReferenceScan:
     ) -> tuple[Projected, Tensor]:
         features, state = self.store(inputs, state, reset, full)
         return project(features, projection), state
+
+    def pull(
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        states: Tensor,
+        gradient: Tensor,
+        above: Tensor | None,
+        sides: bool,
+    ) -> Pulled:
+        steps, found = len(inputs), []
+        squares = gradient.new_empty(steps, gradient.shape[1])
+        parts = states.unflatten(-1, (len(self.unit.state_parts), -1)).movedim(2, 1)
+        for t in reversed(range(steps)):
+            if above is not None:
+                gradient = torch.cat((gradient[:1] + above[t], gradient[1:]))
+            x = inputs[t] if self.embedding is None else self.embedding[inputs[t]]
+            before = parts[t - 1] if t else state
+            side, recurrent, past = self.unit.step_backward(self.weights, x, before, gradient)
+            gradient = pull_back(self.weights, recurrent, past)
+            squares[t] = gradient.square().sum(dim=(0, 2))
+            if sides:
+                found.append(side)
+        empty = gradient.new_empty(0, gradient.shape[1], len(self.weights.hh))
+        return Pulled(gradient, squares, torch.stack(found[::-1]) if found else empty)
 
 
 def project(features: Tensor, p: Projection) -> Projected:

@@ -63,6 +63,21 @@ class Projected:
     coordinates: Tensor
 
 
+@dataclass(frozen=True)
+class Pulled:
+    """What becomes of the gradient of a chunk's last state on the way back through its steps.
+
+    Attributes:
+        gradient: of the state before the first step [S, B, H].
+        squares: squared length of the gradient of the state before each step [T, B].
+        sides: gradient of the gates' input side W_ih x + b_ih [T, B, G*H]; of no steps if it was not asked for.
+    """
+
+    gradient: Tensor
+    squares: Tensor
+    sides: Tensor
+
+
 class Scan(Protocol):
     """One layer bound to a backend; weights are packed once, when it is made.
 
@@ -79,3 +94,23 @@ class Scan(Protocol):
         self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool, projection: Projection
     ) -> tuple[Projected, Tensor]:
         """Runs the chunk and returns (what the projection leaves, state)."""
+
+    def pull(
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        states: Tensor,
+        gradient: Tensor,
+        above: Tensor | None,
+        sides: bool,
+    ) -> Pulled:
+        """Pulls a gradient back through a chunk without resets.
+
+        Args:
+            inputs: as given to `store`.
+            state: as given to `store`.
+            states: the full features that it returned [T, B, S*H].
+            gradient: of the last state [S, B, H].
+            above: gradient that comes to each step's output from elsewhere [T, B, H], or None.
+            sides: whether the gradient of the gates' input side is wanted.
+        """

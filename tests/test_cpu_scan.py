@@ -183,6 +183,57 @@ def test_agrees_with_the_reference(
         assert torch.equal(got_state, same_state)
 
 
+@cache
+def way_back(name: str, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> tuple[Case, Any, Any]:
+    """A case, what its pull is given beside inputs and state, and the reference's answer in float64."""
+    one, wide = Case(name, dtype, shape, True), torch.float64
+    scan = ReferenceScan(one.unit, cast(one.weights, wide))
+    inputs, state = one.inputs.to(wide), one.state.to(wide)
+    states = scan.store(inputs, state, None, True)[0]
+    gradient, above = random(15, *state.shape).to(dtype), random(16, *states.shape[:2], shape[0]).to(dtype)
+    wanted = scan.pull(inputs, state, states, gradient.to(wide), above.to(wide), True)
+    return one, (states.to(dtype), gradient, above), wanted
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("isa", LEVELS)
+@pytest.mark.parametrize("name", UNITS)
+def test_pulls_back_like_the_reference(
+    name: str, isa: str, dtype: torch.dtype, shape: tuple[int, int, int, int]
+) -> None:
+    one, given, wanted = way_back(name, dtype, shape)
+    with poisoned():
+        got = one.scan(isa).pull(one.inputs, one.state, *given, True)
+        plain = one.scan(isa).pull(one.inputs, one.state, *given[:2], torch.zeros_like(given[2]), False)
+        same = one.scan(isa).pull(one.inputs, one.state, *given[:2], None, False)
+    one.check(got.gradient, wanted.gradient)
+    one.check(got.squares, wanted.squares)
+    one.check(got.sides, wanted.sides)
+    assert torch.equal(same.gradient, plain.gradient)
+    assert torch.equal(same.squares, plain.squares)
+    assert same.sides.shape == (0, *wanted.sides.shape[1:])
+
+
+@pytest.mark.parametrize("table", ["gates", "rows"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", UNITS)
+def test_pulls_back_through_tokens_with_any_threads(
+    name: str, dtype: torch.dtype, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if table == "rows":
+        monkeypatch.setattr(ops, "GATE_TABLE_BYTES", 0)
+    one, given, _ = way_back(name, dtype, (63, 5, 8, 70))
+    embedding = one.inputs.flatten(0, 1)
+    tokens = torch.arange(len(embedding)).view(70, 8)
+    with threads(1):
+        wanted = one.scan().pull(one.inputs, one.state, *given, True)
+    with threads(2):
+        got = ops.CpuScan(one.unit, one.weights, embedding).pull(tokens, one.state, *given, True)
+    for field in ("gradient", "squares", "sides"):
+        assert torch.equal(getattr(got, field), getattr(wanted, field))
+
+
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("isa", LEVELS)

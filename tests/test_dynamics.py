@@ -60,7 +60,7 @@ def test_diagonal_gradients_are_the_root_mean_square_of_the_powers():
     lams = np.array([0.95, -0.7, 0.3, 0.1])
     model = linear(np.diag(lams))
     pieces = pieces_of(model, noise(20_000, 1))
-    found = measure_learning(pieces, make_backward(pieces.runner, None), 12, 50)
+    found = measure_learning(pieces, make_backward(pieces.runner), 12, 50)
     squares = lams[:, None] ** (2 * np.arange(13))
     # v^2 of a random unit vector of n dimensions has a Dirichlet distribution of halves.
     n = len(lams)
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_autograd(name, backend):
     pieces = pieces_of(model, inputs, backend=backend)
     by_layer, of_layer = (list(torch.stack(each, dim=1)) for each in (states, gradient))
     with torch.no_grad():
-        found = pulled_lengths(pieces, make_backward(pieces.runner, None), inputs, by_layer, of_layer).exp()
+        found = pulled_lengths(pieces, make_backward(pieces.runner), inputs, by_layer, of_layer).exp()
     start = sum(part.square().sum(dim=(0, 2)) for part in gradient).sqrt()
     np.testing.assert_allclose(found[0], 1, rtol=1e-12)
     np.testing.assert_allclose(found[1:], expected / start, rtol=1e-9)
@@ -156,7 +156,7 @@ def test_the_losses_own_gradients_are_those_of_autograd(name, backend):
     lengths = all_losses_pulled(model, head, inputs, targets, longest, begins).detach()
     pieces = pieces_of(model, inputs, backend=backend, full=False)
     with torch.no_grad():
-        backward = make_backward(pieces.runner, None)
+        backward = make_backward(pieces.runner)
         found = measure_learning(pieces, backward, longest, begins, Task(head, targets, None))
     assert found.kind == "loss"
     assert found.samples == lengths.shape[1] == 3 * (40 - longest - begins)
@@ -271,7 +271,7 @@ def test_an_objects_loss_reaches_as_far_as_the_same_layers(name, longest):
     for each in (model, OfLayers(model)):
         pieces = pieces_of(each, inputs, full=False)
         with torch.no_grad():
-            backward = make_backward(pieces.runner, None)
+            backward = make_backward(pieces.runner)
             found.append(measure_learning(pieces, backward, longest, 20, Task(head, targets, None)))
     assert found[0].samples == found[1].samples == 256
     for curve in ("gain", "median", "q10", "q90"):
@@ -291,7 +291,7 @@ def test_an_objects_loss_is_differentiated_by_its_output_and_then_by_its_states(
     pieces = pieces_of(own, inputs, full=False)
     with torch.no_grad():
         task = Task(head, targets, None)
-        found = measure_learning(pieces, make_backward(pieces.runner, None), 8, 4, task)
+        found = measure_learning(pieces, make_backward(pieces.runner), 8, 4, task)
     states, outputs, lengths = [torch.zeros(3, 5, dtype=F64).requires_grad_()], [], []
     for x in inputs:
         output, after = own.step(x, {"h": states[-1]})
@@ -375,7 +375,7 @@ def test_neither_overflow_nor_underflow_on_a_long_way():
     for factor in (3.0, 0.3):
         model = linear(factor * orthogonal(5))
         pieces = pieces_of(model, torch.zeros(3000, 2, 1, dtype=F64))
-        backward = make_backward(pieces.runner, None)
+        backward = make_backward(pieces.runner)
         gradient = [torch.randn(1, 2, 5, dtype=F64)]
         state = [torch.zeros(1, 2, 5, dtype=F64)]
         lengths = pulled_lengths(pieces, backward, torch.zeros(3000, 2, 1, dtype=F64), state, gradient)

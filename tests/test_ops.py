@@ -67,6 +67,17 @@ def project_arguments(scan: ops.CpuScan, chunk: dict[str, Any], p: Projection) -
     return (*scan._arguments(**chunk), *scan._maps(p), *tail, p.coordinate_maps, p.coordinate_every)
 
 
+def make_pull(scan: ops.CpuScan, dtype: torch.dtype) -> dict[str, Any]:
+    """What CpuScan.pull is given beside inputs and state."""
+    parts = len(scan.unit.state_parts)
+    return {
+        "states": torch.randn(STEPS, BATCH, parts * HIDDEN, dtype=dtype),
+        "gradient": torch.randn(parts, BATCH, HIDDEN, dtype=dtype),
+        "above": torch.randn(STEPS, BATCH, HIDDEN, dtype=dtype),
+        "sides": True,
+    }
+
+
 @pytest.mark.parametrize("tokens", [False, True], ids=["floats", "tokens"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
@@ -77,6 +88,10 @@ def test_opcheck(name: str, dtype: torch.dtype, tokens: bool) -> None:
     torch.library.opcheck(rnnmem.store.default, scan._arguments(**chunk))
     torch.library.opcheck(rnnmem.store.default, scan._arguments(**{**chunk, "reset": None, "full": True}))
     torch.library.opcheck(rnnmem.project.default, project_arguments(scan, chunk, p))
+    layer = scan._arguments(**{**chunk, "reset": None, "full": True})
+    for some in ({}, {"above": None, "sides": False}):
+        given = {**make_pull(scan, dtype), **some}
+        torch.library.opcheck(rnnmem.pull.default, (*layer, scan._back, *given.values()))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -150,6 +165,35 @@ def test_bad_chunks_raise(bad: dict[str, Tensor]) -> None:
         scan.store(**chunk)
     with pytest.raises(RuntimeError, match=f"{next(iter(bad))}: expected"):
         scan.project(**chunk, projection=make_projection(torch.float32))
+
+
+BAD_PULLS = {
+    "states shape": {"states": torch.zeros(STEPS + 1, BATCH, HIDDEN)},
+    "states dtype": {"states": torch.zeros(STEPS, BATCH, HIDDEN, dtype=torch.float64)},
+    "gradient shape": {"gradient": torch.zeros(2, BATCH, HIDDEN)},
+    "gradient dtype": {"gradient": torch.zeros(1, BATCH, HIDDEN, dtype=torch.float64)},
+    "above shape": {"above": torch.zeros(STEPS, BATCH, HIDDEN - 1)},
+    "above dtype": {"above": torch.zeros(STEPS, BATCH, HIDDEN, dtype=torch.float64)},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_PULLS.values(), ids=BAD_PULLS)
+def test_bad_pulls_raise(bad: dict[str, Tensor]) -> None:
+    scan = make_layer("gru", torch.float32)
+    chunk = make_chunk(scan.unit, torch.float32)
+    with pytest.raises(RuntimeError, match=f"{next(iter(bad))}: expected"):
+        scan.pull(chunk["inputs"], chunk["state"], **{**make_pull(scan, torch.float32), **bad})
+
+
+def test_a_pull_through_resets_or_with_another_matrix_raises() -> None:
+    scan = make_layer("gru", torch.float32)
+    chunk, given = make_chunk(scan.unit, torch.float32), make_pull(scan, torch.float32).values()
+    with_resets, without = scan._arguments(**chunk), scan._arguments(**{**chunk, "reset": None})
+    shorter = scan._back[:, :, 1:].contiguous()
+    with pytest.raises(RuntimeError, match="reset: expected none"):
+        torch.ops.rnnmem.pull(*with_resets, scan._back, *given)
+    with pytest.raises(RuntimeError, match="back: expected shape"):
+        torch.ops.rnnmem.pull(*without, shorter, *given)
 
 
 BAD_PROJECTIONS = {

@@ -4,6 +4,7 @@
 // copy.
 #pragma once
 
+#include "cpu/pull.h"
 #include "cpu/scan.h"
 #include "dispatch.h"
 #include "sinks/project.h"
@@ -21,6 +22,11 @@ void store_kernel(const Scan<T>& scan, const Store<T>& to, int64_t first, int64_
 template <typename T, typename Unit>
 void project_kernel(const Scan<T>& scan, const Project<T>& to, int64_t first, int64_t last) {
   Loop<T, Unit>(scan).template run<ProjectSink<T>>(to, first, last);
+}
+
+template <typename T, typename Unit>
+void pull_kernel(const Scan<T>& scan, const Pull<T>& to, int64_t first, int64_t last) {
+  PullLoop<T, Unit>(scan, to).run(first, last);
 }
 
 template <typename T, typename Unit>
@@ -45,7 +51,7 @@ struct Kernels<T, UnitTable<Units...>> {
   static_assert(sizeof...(Units) == kUnits);
   static constexpr UnitKernels<T> table[] = {{Units::name, Units::gates, Units::state_parts,
                                               store_kernel<T, Units>, project_kernel<T, Units>,
-                                              gate_rows_kernel<T, Units>}...};
+                                              pull_kernel<T, Units>, gate_rows_kernel<T, Units>}...};
 };
 
 }  // namespace RNNMEM_ISA

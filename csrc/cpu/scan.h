@@ -23,6 +23,40 @@ struct PartRows {
   T* const* to;
 };
 
+// The input side of the gates of some rows: W_ih x + b_ih as one product, or rows of a gate table, by
+// pointer.
+template <typename T, int NV>
+class InputSide {
+ public:
+  InputSide(const Scan<T>& scan, const Panels& panels, int64_t rows_most)
+      : scan_(scan),
+        panels_(panels),
+        gates_(scan.weight_ih ? rows_most * panels.row() : 0),
+        gate_row_(rows_most) {}
+
+  // Of steps [t, t + steps) of streams [stream, stream + rows): packed gates, by row.
+  const T* const* take(int64_t t, int64_t steps, int64_t stream, int64_t rows) {
+    for (int64_t i = 0; i < steps; ++i)
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t at = (t + i) * scan_.time_stride + (stream + r) * scan_.stream_stride;
+        gate_row_.get()[i * rows + r] =
+            scan_.inputs + (scan_.tokens ? scan_.tokens[at] * scan_.row_size : at);
+      }
+    if (scan_.weight_ih) {
+      const Rows<T> x{{gate_row_.get(), nullptr}, 1, steps * rows, scan_.input_size, 1};
+      product<T, NV>(x, scan_.weight_ih, scan_.bias_ih, panels_.count(), gates_.get(), panels_.row());
+      for (int64_t i = 0; i < steps * rows; ++i) gate_row_.get()[i] = gates_.get() + i * panels_.row();
+    }
+    return gate_row_.get();
+  }
+
+ private:
+  const Scan<T>& scan_;
+  const Panels panels_;
+  Buffer<T> gates_;
+  Buffer<const T*> gate_row_;
+};
+
 // Receives the recurrent side of a panel and makes the step of its hidden units: no gate leaves the
 // registers.
 template <typename T, typename Unit>
@@ -65,9 +99,8 @@ class Loop {
         rows_most_(smaller(scan.streams, kPassStreams)),
         steps_most_(smaller(smaller(kTileSteps, kTileRows / rows_most_), scan.steps + 1)),
         ld_(panels_.padded_size()),
-        gates_(scan.weight_ih ? rows_most_ * steps_most_ * panels_.row() : 0),
+        input_(scan, panels_, rows_most_ * steps_most_),
         zero_(ld_),
-        gate_row_(rows_most_ * steps_most_),
         from_(S * rows_most_),
         to_(S * rows_most_),
         ring_(S * (steps_most_ + 1) * rows_most_ * ld_) {}
@@ -94,8 +127,8 @@ class Loop {
         copy(slot(s, 0, rows) + r * ld_, scan_.state + (s * scan_.streams + stream + r) * H, H);
     for (int64_t t = 0; t < scan_.steps; t += steps_most_) {
       const int64_t steps = smaller(steps_most_, scan_.steps - t);
-      input_side(t, steps, stream, rows);
-      for (int64_t i = 0; i < steps; ++i) step(t + i, i, stream, rows);
+      const T* const* gates = input_.take(t, steps, stream, rows);
+      for (int64_t i = 0; i < steps; ++i) step(gates + i * rows, t + i, i, stream, rows);
       TimeTile<T> tile{{}, scan_.full ? S : 1, ld_, t, steps, stream, rows};
       for (int s = 0; s < tile.parts; ++s) tile.part[s] = slot(s, 1, rows);
       sink.take(tile);
@@ -107,23 +140,9 @@ class Loop {
         copy(scan_.last_state + (s * scan_.streams + stream + r) * H, slot(s, 0, rows) + r * ld_, H);
   }
 
-  // Points gate_row_ at W_ih x + b_ih of each row of the tile.
-  void input_side(int64_t t, int64_t steps, int64_t stream, int64_t rows) {
-    for (int64_t i = 0; i < steps; ++i)
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t at = (t + i) * scan_.time_stride + (stream + r) * scan_.stream_stride;
-        gate_row_.get()[i * rows + r] =
-            scan_.inputs + (scan_.tokens ? scan_.tokens[at] * scan_.row_size : at);
-      }
-    if (!scan_.weight_ih) return;
-    const Rows<T> x{{gate_row_.get(), nullptr}, 1, steps * rows, scan_.input_size, 1};
-    product<T, NV>(x, scan_.weight_ih, scan_.bias_ih, panels_.count(), gates_.get(), panels_.row());
-    for (int64_t i = 0; i < steps * rows; ++i) gate_row_.get()[i] = gates_.get() + i * panels_.row();
-  }
-
   // Step i of the tile: every panel reads all of h before and writes its own units of h after.
-  void step(int64_t t, int64_t i, int64_t stream, int64_t rows) {
-    MakeStep<T, Unit> make{gate_row_.get() + i * rows, {}, 0, scan_.leak};
+  void step(const T* const* gates, int64_t t, int64_t i, int64_t stream, int64_t rows) {
+    MakeStep<T, Unit> make{gates, {}, 0, scan_.leak};
     for (int s = 0; s < S; ++s) {
       for (int64_t r = 0; r < rows; ++r) {
         const bool reset = scan_.reset && scan_.reset[t * scan_.streams + stream + r];
@@ -142,8 +161,9 @@ class Loop {
   const Scan<T>& scan_;
   const Panels panels_;
   const int64_t rows_most_, steps_most_, ld_;
-  Buffer<T> gates_, zero_;
-  Buffer<const T*> gate_row_, from_;
+  InputSide<T, NV> input_;
+  Buffer<T> zero_;
+  Buffer<const T*> from_;
   Buffer<T*> to_;
   Buffer<T> ring_;
 };

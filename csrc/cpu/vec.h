@@ -122,6 +122,8 @@ struct Math {
   }
 
   static RNNMEM_INLINE V relu(V x) { return at_least(x, T(0)); }
+
+  static RNNMEM_INLINE V where_positive(V x, V y) { return x > broadcast(T(0)) ? y : V{}; }
 };
 
 }  // namespace RNNMEM_ISA

@@ -59,6 +59,7 @@ struct Problem {
   std::vector<int64_t> tokens = random_integers(n.T * n.B, 0, kTokens - 1);
   std::vector<char> reset = std::vector<char>(n.T * n.B);
   std::vector<T> state = random_vector<T>(S * n.B * n.H, .5);
+  std::vector<T> gradient = random_vector<T>(S * n.B * n.H), above = random_vector<T>(n.T * n.B * n.H);
   std::vector<T> maps = random_vector<T>(n.L * n.d * F), map_bias = random_vector<T>(n.L * n.d);
   std::vector<T> targets = random_vector<T>(2 * (kHistory + n.T) * n.B * n.d),
                  directions = random_vector<T>(n.R * n.d);
@@ -70,6 +71,7 @@ template <typename T>
 struct Answer {
   std::vector<T> features, last, distance, coordinates;
   std::vector<double> moment;
+  std::vector<T> pulled, squares;
 };
 
 template <typename T>
@@ -98,10 +100,10 @@ void naive_step(const std::string& unit, const double* x, const double* h, doubl
 }
 
 template <typename T>
-Answer<double> naive(const Problem<T>& p, Input input) {
+Answer<double> naive(const Problem<T>& p, Input input, std::vector<double> now) {
   const auto [H, I, B, steps, L, d, R] = p.n;
   Answer<double> a;
-  std::vector<double> now(p.state.begin(), p.state.end()), next(now.size());
+  std::vector<double> next(now.size());
   a.features.resize(steps * B * p.F), a.distance.resize(steps * B * L), a.moment.resize(L * d * d);
   a.coordinates.resize(taken(p) * B * L * R);
   for (int64_t t = 0; t < steps; ++t)
@@ -148,6 +150,32 @@ Answer<double> naive(const Problem<T>& p, Input input) {
   return a;
 }
 
+// The gradient of sum(gradient * last state) + sum(above * outputs) by the state, for every so many hidden
+// units: central differences, one hidden unit of all streams at once. Others are NaN.
+constexpr double kMoved = 1e-5;
+
+template <typename T>
+std::vector<double> naive_gradient(Problem<T> p, Input input, int64_t every) {
+  const int64_t H = p.n.H, B = p.n.B;
+  p.full = true, p.F = H * p.S, p.n.L = p.n.R = 0;
+  std::fill(p.reset.begin(), p.reset.end(), 0);
+  std::vector<double> found(p.state.size(), NAN);
+  for (int64_t s = 0; s < p.S; ++s)
+    for (int64_t u = 0; u < H; u += every) {
+      std::vector<double> sum(B);
+      for (const double sign : {1., -1.}) {
+        std::vector<double> state(p.state.begin(), p.state.end());
+        for (int64_t b = 0; b < B; ++b) state[(s * B + b) * H + u] += sign * kMoved;
+        const Answer<double> a = naive(p, input, state);
+        for (int64_t i = 0; i < p.S * B * H; ++i) sum[i / H % B] += sign * p.gradient[i] * a.last[i];
+        for (int64_t i = 0; i < p.n.T * B * H; ++i)
+          sum[i / H % B] += sign * p.above[i] * a.features[i / H * p.F + i % H];
+      }
+      for (int64_t b = 0; b < B; ++b) found[(s * B + b) * H + u] = sum[b] / (2 * kMoved);
+    }
+  return found;
+}
+
 template <typename T>
 std::vector<T> packed(const T* weight, int64_t size, int64_t gates, int64_t columns, int64_t lanes) {
   const Panels panels(size, gates, lanes);
@@ -181,8 +209,9 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
   const T nan = static_cast<T>(NAN);
   const int64_t size = 8, groups = (B + size - 1) / size;
   Answer<T> a{std::vector<T>(steps * B * p.F, nan), std::vector<T>(p.state.size(), nan),
-              std::vector<T>(steps * B * L, nan), std::vector<T>(taken(p) * B * L * R, nan),
-              std::vector<double>(L * d * d)};
+              std::vector<T>(steps * B * L, nan),   std::vector<T>(taken(p) * B * L * R, nan),
+              std::vector<double>(L * d * d),       std::vector<T>(p.state.size(), nan),
+              std::vector<T>(steps * B, nan)};
   std::vector<double> sums(groups * L * d * d);
   Scan<T> scan{ih.data(),
                bias_ih.data(),
@@ -232,16 +261,30 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
                            a.distance.data(),
                            sums.data(),
                            a.coordinates.data()};
-  const auto streams = [&](auto kernel, const auto& to) {
+  const auto streams = [&](auto kernel, const auto& of, const auto& to) {
     std::vector<std::thread> running;
     for (int64_t first = 0; threads && first < B; first += size)
-      running.emplace_back(kernel, std::cref(scan), std::cref(to), first,
-                           first + size < B ? first + size : B);
+      running.emplace_back(kernel, std::cref(of), std::cref(to), first, first + size < B ? first + size : B);
     for (std::thread& each : running) each.join();
-    if (!threads) kernel(scan, to, 0, B);
+    if (!threads) kernel(of, to, 0, B);
   };
-  streams(unit.store, store);
-  streams(unit.project, project);
+  streams(unit.store, scan, store);
+  streams(unit.project, scan, project);
+
+  // The way back: hh transposed, each gate's rows padded, over states of a run without resets.
+  const Panels one_gate(H, 1, lanes);
+  const int64_t ld = one_gate.padded_size();
+  std::vector<T> turned(H * p.G * ld), states(steps * B * p.S * H), sides(steps * B * p.G * H, nan);
+  for (int64_t k = 0; k < p.G * H * H; ++k) turned[k % H * p.G * ld + k / H / H * ld + k / H % H] = p.hh[k];
+  const auto back = packed(turned.data(), H, 1, p.G * ld, lanes);
+  std::vector<T> last(p.state.size());
+  Scan<T> whole = scan;
+  whole.reset = nullptr, whole.full = true, whole.last_state = last.data();
+  streams(unit.store, whole, Store<T>{states.data()});
+  whole.last_state = a.pulled.data();
+  const Pull<T> pull{back.data(),    states.data(),    p.gradient.data(),
+                     p.above.data(), a.squares.data(), sides.data()};
+  streams(unit.pull, whole, pull);
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t l = 0; l < L; ++l)
       for (int64_t i = 0; i < d * d; ++i) {  // the half below the diagonal is read from the other
@@ -270,6 +313,29 @@ void compare(const char* what, const std::string& where, const std::vector<A>& g
   std::printf("%s: %s differ by %g\n", where.c_str(), what, worst);
 }
 
+// Those of every so many hidden units.
+template <typename T>
+std::vector<T> at_every(const std::vector<T>& of, int64_t H, int64_t every) {
+  std::vector<T> some;
+  for (size_t i = 0; i < of.size(); ++i)
+    if (i % H % every == 0) some.push_back(of[i]);
+  return some;
+}
+
+// Of the gradient of the state before the first step, by stream; none if there is no step.
+template <typename T>
+std::vector<double> squared_lengths(const std::vector<T>& gradient, const Problem<T>& p) {
+  std::vector<double> sums(p.n.T ? p.n.B : 0);
+  for (size_t i = 0; i < gradient.size() && p.n.T; ++i)
+    sums[i / p.n.H % p.n.B] += double(gradient[i]) * gradient[i];
+  return sums;
+}
+
+template <typename T>
+std::vector<T> first_steps(const std::vector<T>& of, const Shape& n) {
+  return {of.begin(), of.begin() + (n.T ? n.B : 0)};
+}
+
 template <typename T>
 void try_everything(const Shape& n) {
   for (int u = 0; u < kUnits; ++u)
@@ -278,7 +344,9 @@ void try_everything(const Shape& n) {
         const UnitKernels<T>& unit = units_of<T>(isa_baseline)[u];
         Problem<T> p{unit.name, unit.gates, unit.state_parts, n, full};
         for (char& reset : p.reset) reset = random_number() > .7;
-        const Answer<double> wanted = naive(p, input);
+        const Answer<double> wanted = naive(p, input, {p.state.begin(), p.state.end()});
+        const int64_t every = n.H < 10 ? 1 : 16;
+        const std::vector<double> gradient = naive_gradient(p, input, every);
         for (const Isa* isa : kIsas) {
           if (!isa->runs_here()) continue;
           const std::string where = std::string(isa->name) + " " + unit.name +
@@ -291,6 +359,12 @@ void try_everything(const Shape& n) {
           compare("distances", where, one.distance, wanted.distance, tolerance);
           compare("moments", where, one.moment, wanted.moment, tolerance);
           compare("coordinates", where, one.coordinates, wanted.coordinates, tolerance);
+          // Differences have an error of their own.
+          compare("gradients", where, at_every(one.pulled, n.H, every), at_every(gradient, n.H, every),
+                  sizeof(T) == 4 ? tolerance : 1e-8);
+          compare("their lengths", where, first_steps(one.squares, n), squared_lengths(one.pulled, p),
+                  tolerance);
+          compare("gradients by threads", where, many.pulled, one.pulled, 0);
           compare("features by threads", where, many.features, one.features, 0);
           compare("moments by threads", where, many.moment, one.moment, 0);
         }

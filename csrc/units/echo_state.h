@@ -13,6 +13,13 @@ struct EchoTanh {
     const V kept = state[0] - leak * state[0];
     state[0] = kept + leak * Math::tanh(x[0] + h[0]);
   }
+  template <typename Math, typename V>
+  RNNMEM_STEP void step_backward(const V (&x)[gates], const V (&h)[gates], const V (&)[state_parts], V leak,
+                                 V (&grad)[state_parts], V (&dx)[gates], V (&dh)[gates]) {
+    const V y = Math::tanh(x[0] + h[0]);
+    dx[0] = dh[0] = leak * grad[0] * (1 - y * y);
+    grad[0] -= leak * grad[0];
+  }
 };
 
 struct EchoIdentity {
@@ -22,6 +29,12 @@ struct EchoIdentity {
   RNNMEM_STEP void step(const V (&x)[gates], const V (&h)[gates], V (&state)[state_parts], V leak) {
     const V kept = state[0] - leak * state[0];
     state[0] = kept + leak * (x[0] + h[0]);
+  }
+  template <typename Math, typename V>
+  RNNMEM_STEP void step_backward(const V (&)[gates], const V (&)[gates], const V (&)[state_parts], V leak,
+                                 V (&grad)[state_parts], V (&dx)[gates], V (&dh)[gates]) {
+    dx[0] = dh[0] = leak * grad[0];
+    grad[0] -= leak * grad[0];
   }
 };
 

@@ -70,7 +70,7 @@ class Pulled:
     Attributes:
         gradient: of the state before the first step [S, B, H].
         squares: squared length of the gradient of the state before each step [T, B].
-        sides: gradient of the gates' input side W_ih x + b_ih [T, B, G*H]; of no steps if it was not asked for.
+        sides: gradient of the gates' input side W_ih x + b_ih [T, B, G*H]; of no steps unless asked for.
     """
 
     gradient: Tensor

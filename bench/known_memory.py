@@ -8,7 +8,7 @@ Where one has learned it (99 % of a held-out stream are right):
 - the used span is the delay + 1, the delay and the symbol itself;
 - the trained gradient reaches the delay or further.
 
-    python bench/known_memory.py         # about ten minutes on two cores
+    python bench/known_memory.py         # about twenty minutes on two cores
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 import rnnmem
 from rnnmem.task import NONE
 
-DELAYS = {10: (2000, 64), 40: (4000, 128)}  # delay: steps of training, window
+DELAYS = {10: (2000, 64), 40: (12_000, 128)}  # delay: steps of training, window
 LEARNED = 0.99
 LAGS = {10: 32, 40: 96}
 MEASURED = (4000, 16)

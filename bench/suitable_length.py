@@ -2,10 +2,11 @@
 
 For each task, unit and seed the network is first trained on windows of 256, for so many steps that its
 validation loss falls by less than .01 bit over the last fifth of them (if it does not, it is trained anew for
-half as many more). The advice is read off that network. Then the same start is trained on windows of 4, 8 ...
-128, with the same steps and tokens a step, each window cut at random and begun from zero, and a target counts
-in the loss only where its cause lies inside the window. All are scored on one held-out stream, the state
-carried along, after 256 steps of running in.
+half as many more). Where the loss falls for as long as the rate of learning does (adding), the last quarter
+of the steps goes at a hundredth of the rate. The advice is read off that network. Then the same start is
+trained on windows of 4, 8 ... 128, with the same steps and tokens a step, each window cut at random and begun
+from zero, and a target counts in the loss only where its cause lies inside the window. All are scored on one
+held-out stream, the state carried along, after 256 steps of running in.
 
 - "As good": the mean over seeds of the paired difference to the best window is within .02 bit (where a target
   has one right answer: within 1 % of accuracy), or its one-sided 95 % interval reaches that.
@@ -49,7 +50,9 @@ LONGEST = WINDOWS[-1]
 HIDDEN, WIDTH = 64, 32
 TOKENS = 4096  # a step
 RATE = 1e-2  # of learning; it falls to zero along a cosine
-STEPS = {"next byte": 1500, "delayed copy": 1500, "adding": 2000, "temporal order": 600}
+STEPS = {"next byte": 1500, "delayed copy": 1500, "adding": 4000, "temporal order": 600}
+CALM = {"adding": 0.25}  # the share of the steps, its last, that goes at
+CALM_RATE = 1e-4  # ...
 MORE = (1.0, 1.5)  # times as many, until the loss has settled
 LAST_FIFTH, SETTLED = 0.8, 0.01  # bits
 BEATS_CHANCE = 0.95
@@ -100,12 +103,18 @@ def windows(stream, length, count, generator):
     return stream.inputs[time, which], stream.targets[time, which].masked_fill(~inside, NONE)
 
 
-def train(model, stream, length, seed, steps):
+def rate(step, steps, calm):
+    """Of learning: along a cosine to zero, or to a low one that stays for the share `calm` of the steps."""
+    along = min(1.0, step / (steps * (1 - calm)))
+    return max(CALM_RATE if calm else 0.0, RATE * (0.5 + 0.5 * math.cos(math.pi * along)))
+
+
+def train(model, stream, length, seed, steps, calm=0.0):
     """Trains for so many steps, and yields after each how many have been made."""
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     generator = torch.Generator().manual_seed(seed)
     for step in range(1, steps + 1):
-        optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        optimiser.param_groups[0]["lr"] = rate(step, steps, calm)
         inputs, targets = windows(stream, length, TOKENS // length, generator)
         if bool((targets != NONE).any()):
             loss = cross_entropy(model(inputs)[0].flatten(0, 1), targets.flatten(), ignore_index=NONE)
@@ -174,7 +183,7 @@ def settle(task, unit, training, validation, seed):
     for more in MORE:
         steps, before = round(more * STEPS[task]), math.inf
         model = build(unit, training, seed)
-        for step in train(model, training, LONGEST, seed, steps):
+        for step in train(model, training, LONGEST, seed, steps, CALM.get(task, 0)):
             if step == round(LAST_FIFTH * steps):
                 before = in_windows(model, validation, LONGEST)[0]
         after = in_windows(model, validation, LONGEST)[0]
@@ -218,7 +227,7 @@ def run(job):
     for length in reversed(WINDOWS):
         if length != LONGEST:
             model = build(unit, training, seed)
-            deque(train(model, training, length, seed, steps), maxlen=0)
+            deque(train(model, training, length, seed, steps, CALM.get(task, 0)), maxlen=0)
         own = in_windows(model, validation, length)
         row["windows"][str(length)] = {"carried": carried(model, scored), "own_window": own}
     row["seconds"] = round(time.perf_counter() - begun, 1)

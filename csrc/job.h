@@ -55,7 +55,7 @@ struct Pull {
   const T* states;    // [T, B, S * H], after each step
   const T* gradient;  // [S, B, H], of the state after the last step
   const T* above;     // [T, B, H], added to the gradient of each step's output, or null
-  T* squares;         // [T, B], squared length of the gradient of the state before each step
+  double* squares;    // [T, B], squared length of the gradient of the state before each step
   T* sides;           // [T, B, G * H], gradient of the gates' input side, or null
 };
 

@@ -119,9 +119,9 @@ std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const
     fill_pull(to, scan, isa, unit, {back, states, gradient, above});
     const int64_t square_sizes[] = {scan.steps, scan.streams};
     const int64_t side_sizes[] = {sides ? scan.steps : 0, scan.streams, unit.gates * scan.hidden_size};
-    Tensor squares = torch::stable::new_empty(state, {square_sizes, 2});
+    Tensor squares = torch::stable::new_empty(state, {square_sizes, 2}, ScalarType::Double);
     Tensor input_sides = torch::stable::new_empty(state, {side_sizes, 3});
-    to.squares = squares.mutable_data_ptr<T>();
+    to.squares = squares.mutable_data_ptr<double>();
     to.sides = sides ? input_sides.mutable_data_ptr<T>() : nullptr;
     run(unit.pull, scan, to);
     return std::make_tuple(before, squares, input_sides);

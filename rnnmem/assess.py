@@ -230,7 +230,7 @@ def check_reach(session: Session, options: FitOptions) -> None:
     if options.split == "streams" and last >= max(data.steps, FAR):
         raise expected("lags", f"lags of less than the {data.steps} steps of the streams", last)
     start = 0 if options.split == "streams" else max(options.washout, last)
-    longest = data.steps if data.lengths is None else int(data.lengths.max())
+    longest = int(data.ends.max())
     if longest <= start < data.steps:
         wanted = f"a stream of more than {start} steps"
         raise expected("lengths", wanted + (" (washout, max lag)" if start else ""), longest)

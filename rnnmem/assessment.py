@@ -81,7 +81,7 @@ class Assessment:
             **self.inference_control(runner, fitted.maps, sampled, show),
         }
         settings = {**report.settings, "window": window, "inference_lags": sampled}
-        warnings = [*report.warnings, *control_warnings(self.options.lags, sampled, controls["inference"])]
+        warnings = [*report.warnings, *control_warnings(report, sampled, controls)]
         controls = {**report.controls, **controls, **beside}
         return replace(report, controls=controls, settings=settings, warnings=warnings)
 
@@ -160,17 +160,26 @@ def linear_curves(report: MemoryReport) -> dict[str, Tensor | None]:
     }
 
 
-def control_warnings(lags: Tensor, sampled: list[int], inference: Tensor | None) -> list[str]:
-    """Says where the inference control was to be measured and could not be."""
-    if inference is None:
+def control_warnings(
+    report: MemoryReport, sampled: list[int], controls: dict[str, Tensor | None]
+) -> list[str]:
+    """Says where the inference control was to be measured and could not be, or not with an error."""
+    inference, error = controls["inference"], controls["inference_se"]
+    if inference is None or error is None:
         return []
-    failed = [lag for lag in sampled if bool(inference[lags == lag].isnan().all())]
-    if not failed:
-        return []
-    return [
-        f"inference control: too few rows for a recall map of its own at lags {failed}; "
-        "the memory horizon stops before them; use a longer sequence"
-    ]
+    lags, warnings = report.lags, []
+    wanted = torch.isin(lags, torch.tensor(sampled)) & report.own_retention.isfinite()
+    failed, unsure = wanted & inference.isnan(), wanted & inference.isfinite() & error.isnan()
+    for which, what in (
+        (failed, "too few rows for a recall map of its own"),
+        (unsure, "too few rows for a standard error"),
+    ):
+        if bool(which.any()):
+            warnings.append(
+                f"inference control: {what} at lags {lags[which].tolist()}; "
+                "the memory horizon stops before them; use a longer sequence"
+            )
+    return warnings
 
 
 @contextmanager

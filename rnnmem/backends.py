@@ -83,6 +83,9 @@ def choose_backend(name: str, network: Network | ObjectNetwork) -> str:
         if why:
             raise expected("backend", "one that can run this network here", f"{name!r}: {why}")
         return name
+    if network.device.type != "cpu":
+        what = f"one on {network.device.type}: call .cpu() on model and data (no GPU backend is built yet)"
+        raise expected("model", "a model on the CPU", what)
     refusals = {each: refusal(BACKENDS[each], network) for each in PREFERENCE}
     for each, why in refusals.items():
         if why is None:

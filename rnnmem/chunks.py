@@ -45,6 +45,11 @@ class Streams:
     def batch(self) -> int:
         return self.inputs.shape[1]
 
+    @property
+    def ends(self) -> Tensor:
+        """How many steps of each stream are real [B], on the CPU."""
+        return torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths.cpu()
+
     def time(self, start: int, end: int) -> Streams:
         """The steps from `start` to `end`."""
         return replace(
@@ -137,9 +142,7 @@ class Chunk:
 def fresh_carry(space: SemanticSpace, streams: Streams, history: int) -> Carry:
     """The carry of streams that have not started."""
     batch, inputs = streams.batch, streams.inputs
-    dtype = space.table.dtype if space.table is not None else inputs.dtype
-    if space.source == "beside" and streams.aligned is not None:
-        dtype = streams.aligned.dtype
+    dtype = space.dtype(inputs, streams.aligned)
     return Carry(
         step=0,
         age=torch.full((batch,), FRESH, dtype=torch.int64, device=inputs.device),

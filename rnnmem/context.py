@@ -23,12 +23,13 @@ from torch import Tensor
 from rnnmem.errors import expected, shown
 from rnnmem.indicators.curve import FEWEST_BLOCKS, jackknife_variance, student
 from rnnmem.lags import is_number
-from rnnmem.pieces import Pieces, Reading, Visited, alone, piece
+from rnnmem.pieces import Pieces, Reading, Visited
 from rnnmem.task import NONE, Task, read_logits
 
 MOST_TARGETS = 2048
 MOST_RUNS = 2048  # side by side
 REGION = 64  # steps of a stream whose targets are taken together
+AT_ONCE = 64  # regions of every stream that are counted together
 BLOCK = 32  # steps that a block of the jackknife spans at least
 EPS = 0.01
 HEAD_FLOATS = 2**22
@@ -129,7 +130,7 @@ class ContextUse:
         # Older tokens to shuffle, unless looking for them costs too many of the targets.
         older = 2 * int(beyond.sum()) >= min(int(within.sum()), MOST_TARGETS)
         step, stream, block = self.chosen(beyond, far) if older else self.chosen(within, near)
-        targets = self.task.targets[step, stream]
+        targets = self.task.at(step, stream)
         reading = Reading(self.pieces, step, stream, far if older else near)
         start = self.losses(reading, self.runs(step, stream), targets, self.initial)
         # Other pasts are for comparison: a quarter of the blocks will do, differences on the same targets.
@@ -154,11 +155,13 @@ class ContextUse:
 
         A region lies between two multiples of `REGION` steps of one stream.
         """
-        found = [
-            (self.task.targets[max(begin, before) : begin + REGION] != NONE).sum(dim=0)
-            for begin in range(0, len(self.task.targets), REGION)
-        ]
-        return torch.stack(found, dim=1).flatten()
+        found = []
+        for begin in range(0, self.task.steps, AT_ONCE * REGION):
+            real = self.task.between(begin, begin + AT_ONCE * REGION) != NONE
+            real[: max(0, before - begin)] = False
+            padded = torch.nn.functional.pad(real, (0, 0, 0, -len(real) % REGION))
+            found.append(padded.unflatten(0, (-1, REGION)).sum(dim=1))
+        return torch.cat(found).T.flatten()
 
     def chosen(self, counts: Tensor, before: int) -> tuple[Tensor, Tensor, Tensor]:
         """Steps, streams and blocks [N] of the targets of some regions, these spread evenly over the data.
@@ -173,19 +176,19 @@ class ContextUse:
                 break
             drawn.append(int(which[index]))
             held += int(counts[which[index]])
-        total, streams = self.task.targets.shape
+        total, streams = self.task.steps, self.task.streams
         region = torch.tensor(sorted(drawn)).unsqueeze(1)
         stream = region // (len(counts) // streams)
         step = region % (len(counts) // streams) * REGION + torch.arange(REGION)
         real = (step >= before) & (step < total)
-        real &= self.task.targets[step.clamp(max=total - 1), stream] != NONE
+        real &= self.task.at(step, stream.expand_as(step)) != NONE
         # A stream more is a region more, so that the regions of two streams never touch.
         region, stream = (region + stream).expand_as(step)[real], stream.expand_as(step)[real]
         return step[real], stream, blocks_of(region, step[real])
 
     def runs(self, step: Tensor, stream: Tensor) -> Runs:
         """The starts that these targets [N] need."""
-        total = len(self.task.targets)
+        total = self.pieces.data.steps
         starts = step - self.lengths.unsqueeze(1) + 1 + stream * total
         unique, serves = starts.unique(return_inverse=True)
         steps = torch.zeros_like(unique)
@@ -214,8 +217,14 @@ class ContextUse:
 
         def run(step: Tensor, stream: Tensor) -> Any:
             drawn = torch.rand(self.longest, len(step), generator=self.pieces.generator)
-            numbers = reading.numbers(step - self.longest + drawn.argsort(dim=0), stream)
-            return reading.pieces.follow(alone(numbers), self.pieces.runner.init_state(len(step)))[0]
+            times, state = (
+                step - self.longest + drawn.argsort(dim=0),
+                self.pieces.runner.init_state(len(step)),
+            )
+            size = self.pieces.steps_of(len(step))
+            for first in range(0, self.longest, size):
+                _, state = reading.store(times[first : first + size], stream, first, state)
+            return state
 
         return run
 
@@ -234,8 +243,7 @@ class ContextUse:
                 state = self.pieces.pick(state, torch.arange(wanted)) if wanted < alive else state
                 alive, size = wanted, min(self.pieces.steps_of(wanted), int(steps[wanted - 1]) - read)
                 times = step[:alive] + read + torch.arange(size).unsqueeze(1)
-                numbers = reading.numbers(times, stream[:alive])
-                values, state = reading.pieces.runner.store(piece(numbers, read), state)
+                values, state = reading.store(times, stream[:alive], read, state)
                 for k, n in enumerate(self.lengths.tolist()):
                     if read < n <= read + size:
                         served = runs.serves[k] - first

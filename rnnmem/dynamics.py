@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
+from rnnmem.chunks import Streams
 from rnnmem.context import ContextUse, Used
 from rnnmem.fit import FitOptions
 from rnnmem.forgetting import Forgetting, Twins
@@ -32,7 +35,8 @@ def measure_dynamics(
     Returns:
         Fields of the report, None where a measure could not be taken; and what a reader has to know.
     """
-    longest = int(options.lags[-1])
+    lags = within_reach(session.data, options)
+    longest = int(lags[-1])
     washout = 0 if options.split == "streams" else options.washout
     fields: dict[str, Any] = {}
     if "forgotten" in measures:
@@ -46,10 +50,13 @@ def measure_dynamics(
         fields["learnable"] = attempt(measure_learning, pieces, backward, longest, washout, task)
     if task is not None:
         pieces = make_pieces(whole_network(session), options.seed)
-        fields["used"] = attempt(ContextUse(pieces, task, options.lags + 1, washout).measure)
+        fields["used"] = attempt(ContextUse(pieces, task, lags + 1, washout).measure)
     warnings = [f"{NAMES[name]}: not measured, {value}" for name, value in fields.items() if failed(value)]
     fields = {name: None if failed(value) else value for name, value in fields.items()}
     forgotten = [fields.get(name) for name in ("forgotten", "forgotten_inputs")]
+    if longest < int(options.lags[-1]) and fields:
+        given = [NAMES[name] for name in NAMES if fields.get(name) is not None]
+        warnings.append(f"{', '.join(given)}: up to lag {longest}, which a quarter of the streams go beyond")
     warnings += few_pairs(forgotten) + exploding(fields.get("learnable")) + cold_start(fields.get("used"))
     return fields, warnings
 
@@ -62,6 +69,15 @@ NAMES = {
     "learnable": "reach of gradients",
     "used": "context used",
 }
+
+
+def within_reach(data: Streams, options: FitOptions) -> Tensor:
+    """The lags that a quarter of the streams go beyond, where each is a sequence of its own; else all."""
+    if options.split != "streams":
+        return options.lags
+    # A lag takes as many steps, one before them, one to predict at, and the one that is predicted.
+    furthest = int(data.ends.sort(descending=True).values[data.batch // 4]) - 3
+    return options.lags[: max(1, int((options.lags <= furthest).sum()))]
 
 
 def attempt(measure: Callable[..., Any], *given: Any) -> Any:

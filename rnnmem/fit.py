@@ -149,7 +149,9 @@ def fit_maps(
             size = values.shape[2]
             band = rows.band * (2 if allowed else 1)
             moments = Moments(rows, band, size, space.dimension, values.device)
-            sample = FitSample(size, least, data.steps if by_stream else None)
+            # Of each row its newer tokens and all kinds of target are laid out beside the features.
+            beside = (2 * allowed + 1) * space.dimension
+            sample = FitSample(max(size, beside), least, data.steps if by_stream else None)
         moments.add(values, chunk.age, lagged_targets(chunk, innovations, lags))
         null.add(values, chunk)
         sample.add(values, chunk, starts)
@@ -166,7 +168,7 @@ def fit_maps(
 
 def too_few(data: Streams, rows: Rows, by_stream: bool, washout: int) -> Exception:
     if by_stream:
-        longest = data.steps if data.lengths is None else int(data.lengths.max())
+        longest = int(data.ends.max())
         wanted = f"streams of more than {int(rows.min_age[0])} steps (the first lag) to fit on"
         return expected("inputs", wanted, f"at most {longest}")
     wanted = f"more than max(washout, max lag) = {int(rows.min_age[0])} steps in the fit part"

@@ -11,6 +11,7 @@ Source: this project (docs/definitions.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ SAMPLED = 8
 NOTHING = -1
 FEWEST_ROWS = 20_000
 ROWS_A_FEATURE = 20
+MOST_SHORT = 4  # times the rows wanted: windows that end before the longest lag
+MOST_ENDED = 32  # times the rows wanted: places of windows, those beyond a stream's end among them
 WINDOWS = 1024
 PIECE = 16
 BLOCKS = 32
@@ -121,7 +124,7 @@ class InferenceControl:
     def windows_of_streams(self, part: Part, rows: int) -> Windows:
         """Stream after stream [n, 1]: every start of evenly spread streams, or every so many of long ones."""
         streams, longest = torch.tensor(part.streams), max(self.lags[-1], 1)
-        lengths = self.lengths()[streams]
+        lengths = self.data.ends[streams]
         possible = int((lengths - longest).clamp(min=0).sum())
         if possible > rows:
             count = -(-len(streams) * rows // possible)
@@ -131,34 +134,49 @@ class InferenceControl:
         stride = max(1, possible // rows)
         starts = torch.arange(1, max(1, int(lengths.max())), stride)
         inside = starts < lengths[:, None]
+        room = (lengths[:, None] - starts)[inside]
         stream = streams[:, None].expand(-1, len(starts))[inside]
-        return Windows(starts.expand(len(streams), -1)[inside].unsqueeze(1), stream.unsqueeze(1))
+        start = starts.expand(len(streams), -1)[inside]
+        # Where few reach the longest lag, all that do are run, and not many more of the others.
+        short = (room < longest).nonzero().flatten()
+        if len(short) > MOST_SHORT * rows:
+            kept = room >= longest
+            kept[short[torch.linspace(0, len(short) - 1, MOST_SHORT * rows).round().long()]] = True
+            start, stream = start[kept], stream[kept]
+        return Windows(start.unsqueeze(1), stream.unsqueeze(1))
 
     def windows_in_time(self, part: Part, rows: int) -> Windows:
-        """Evenly spread times, each of all streams [n, B]."""
+        """Evenly spread times, each of all streams [n, B]; more of them where many streams have ended."""
         streams, longest = torch.tensor(part.streams), max(self.lags[-1], 1)
-        low, high = max(1, part.first - longest + 1), part.end - 1
-        if part.end - longest > max(1, part.first):
-            low, high = max(1, part.first), part.end - longest
-        count = max(0, min(-(-rows // len(streams)), high - low + 1))
+        ends = self.data.ends[streams].clamp(max=part.end)
+        end = int(ends.max())
+        low, high = max(1, part.first - longest + 1), end - 1
+        if end - longest > max(1, part.first):
+            low, high = max(1, part.first), end - longest
+        possible = max(1, int((ends - (end - high) - low + 1).clamp(min=0).sum()))
+        share = possible / max(1, len(streams) * (high - low + 1))
+        wanted = min(math.ceil(rows / share), MOST_ENDED * rows)
+        count = max(0, min(-(-wanted // len(streams)), high - low + 1))
         starts = torch.linspace(low, high, count, dtype=torch.float64).round().long()
         return Windows(starts[:, None].expand(-1, len(streams)), streams.expand(count, -1))
-
-    def lengths(self) -> Tensor:
-        if self.data.lengths is not None:
-            return self.data.lengths.cpu()
-        return torch.full((self.data.batch,), self.data.steps)
 
     def valid(self, part: Part, windows: Windows, lag: int) -> Tensor:
         """Which windows end in a row of the part at this lag [n, m]."""
         row = windows.start + lag - 1
-        inside = row < self.lengths()[windows.stream]
+        inside = row < self.data.ends[windows.stream]
         return inside if self.by_stream else inside & (row >= part.first) & (row < part.end)
 
-    def states(self, windows: Windows, features: int) -> list[Tensor]:
-        """The state after each sampled number of tokens, for windows [n, m]: [n, m, F] by lag."""
-        shape = windows.start.shape
-        start, stream = windows.start.flatten(), windows.stream.flatten()
+    def counted(self, part: Part, windows: Windows) -> Tensor:
+        """Which windows end in a row of the part at any lag [n, m]."""
+        return torch.stack([self.valid(part, windows, lag) for lag in self.lags]).any(dim=0)
+
+    def states(self, part: Part, windows: Windows, features: int) -> list[Tensor]:
+        """The state after each sampled number of tokens, for windows [n, m]: [n, m, F] by lag.
+
+        Zero for windows that end in no row of the part: these are not run.
+        """
+        real = self.counted(part, windows)
+        start, stream = windows.start[real], windows.stream[real]
         state = self.runner.init_state(len(start))
         at, found = 0, []
         for lag in self.lags:
@@ -171,14 +189,11 @@ class InferenceControl:
                 chunk = Chunk(inputs, inputs, None, age, None, 0, 0)
                 values, state = self.runner.store(chunk, state)
                 values, at = values[-1], at + length
-            found.append(None if values is None else values.unflatten(0, shape))
-        none = torch.zeros(*shape, features, dtype=self.space_dtype())
-        return [none if f is None else f for f in found]
-
-    def space_dtype(self) -> torch.dtype:
-        if self.space.table is not None:
-            return self.space.table.dtype
-        return self.data.inputs.dtype if self.data.aligned is None else self.data.aligned.dtype
+            found.append(values)
+        zero = torch.zeros(*real.shape, features, dtype=self.space.dtype(self.data.inputs, self.data.aligned))
+        if bool(real.all()):
+            return [zero if f is None else f.unflatten(0, real.shape) for f in found]
+        return [zero if f is None else zero.to(f).index_put((real,), f) for f in found]
 
     def tokens(self, windows: Windows) -> Tensor:
         """Semantic vectors of the token before each window and of the p that follow it [p + 1, n, m, d]."""
@@ -204,13 +219,15 @@ class InferenceControl:
         maps = self.fit(fit, rows, features)
         sums = [torch.zeros(BLOCKS, 3, dtype=torch.float64) for _ in self.lags]
         windows = self.windows(measured, rows)
-        total, done = max(1, windows.start.numel()), 0
+        # In the order of time (of streams) and, where starts are few, of the streams within.
+        counts = self.counted(measured, windows).flatten()
+        blocks = (counts.cumsum(0) - 1).clamp(min=0) * BLOCKS // max(1, int(counts.sum()))
+        done = 0
         for batch in self.batches(windows):
-            # In the order of time (of streams) and, where starts are few, of the streams within.
-            block = (done + torch.arange(batch.start.numel())) * BLOCKS // total
+            block = blocks[done : done + batch.start.numel()]
             done += batch.start.numel()
             targets = self.innovation(self.tokens(batch))
-            for index, values in enumerate(self.states(batch, features)):
+            for index, values in enumerate(self.states(measured, batch, features)):
                 fitted = maps[index]
                 mask = self.valid(measured, batch, self.lags[index])
                 left = values.double() @ fitted.weight.T + fitted.bias - targets[index].double()
@@ -229,7 +246,7 @@ class InferenceControl:
         for batch in self.batches(self.windows(part, rows)):
             tokens = self.tokens(batch)
             targets = self.innovation(tokens)
-            for index, values in enumerate(self.states(batch, features)):
+            for index, values in enumerate(self.states(part, batch, features)):
                 newer = (
                     torch.cat((*tokens[1 : fits[index].order + 1],), dim=-1) if fits[index].order else None
                 )

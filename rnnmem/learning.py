@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_number
-from rnnmem.pieces import Pieces, alone, piece
+from rnnmem.pieces import SPAN, Pieces, alone, piece
 from rnnmem.runner import ChangedShape, LayerRunner, ObjectRunner, as_real
 from rnnmem.task import NONE, Task, read_logits
 from rnnmem.tree import leaves
@@ -91,7 +91,8 @@ class Backward(Protocol):
             gradient: of the state after the last, a tensor for each part.
 
         Returns:
-            The gradient of the state before the first step, and its squared length before each [T, N].
+            The gradient of the state before the first step, and its squared length before each [T, N],
+            float64.
         """
 
 
@@ -108,7 +109,7 @@ class LayerBackward:
             read.append(given)
             states.append(scan.store(given, held, None, True)[0])
             given = states[-1][..., : layer.weights.hidden_size]
-        squares = gradient[0].new_zeros(inputs.shape[:2])
+        squares = gradient[0].new_zeros(inputs.shape[:2], dtype=torch.float64)
         above: Tensor | None = None  # what the layer above adds to the gradient of each step's output
         pulled: list[Tensor] = []
         for index in reversed(range(len(layers))):
@@ -153,7 +154,7 @@ def measure_learning(
                 backward.check(inputs[0], found.state)
             lengths, weight = pulled_lengths(pieces, backward, inputs, found.state, seeds), None
         else:
-            places = predicting(pieces, task.targets, longest, begins)
+            places = predicting(pieces, task, longest, begins)
             if places is None:
                 return f"no target with {begins + longest} steps before it (washout and max lag)"
             lengths, weight = pulled_losses(pieces, backward, task, longest, *places)
@@ -166,11 +167,18 @@ def measure_learning(
     return summary(lengths.cpu(), weight)
 
 
-def predicting(pieces: Pieces, targets: Tensor, longest: int, begins: int) -> tuple[Tensor, Tensor] | None:
+def predicting(pieces: Pieces, task: Task, longest: int, begins: int) -> tuple[Tensor, Tensor] | None:
     """Steps and streams [N] at which something is predicted, so many steps in or more."""
-    real = targets[begins + longest :] != NONE
+    least, size = pieces.span(begins) - begins, max(1, SPAN // task.streams)
+    parts = [torch.zeros(0, task.streams, dtype=torch.bool)]
+    steps = counted = 0
+    while begins + longest + steps < task.steps and (steps < least or counted < MOST_SAMPLES):
+        first = begins + longest + steps
+        parts.append(task.between(first, first + size) != NONE)
+        steps, counted = steps + len(parts[-1]), counted + int(parts[-1].sum())
+    real = torch.cat(parts)
     enough = int((real.sum(dim=1).cumsum(0) < MOST_SAMPLES).sum()) + 1
-    near = real[: max(pieces.span(begins) - begins, enough)].nonzero()
+    near = real[: max(least, enough)].nonzero()
     if not len(near):
         return None
     step, stream = near[torch.randperm(len(near), generator=pieces.generator)[:MOST_SAMPLES]].T
@@ -195,7 +203,7 @@ def pulled_losses(
             backward.check(inputs[1], state, True)
         before = pieces.follow(alone(inputs[1:-1]), state)[0]
         last, outputs = pieces.follow(alone(inputs[-1:]), before)
-    by_output = loss_gradient(task.head, outputs, task.targets[step, stream])
+    by_output = loss_gradient(task.head, outputs, task.at(step, stream))
     weight = squared_length([by_output], 0)
     some = (weight > 0).nonzero().flatten()
     if not len(some):

@@ -43,7 +43,8 @@ def read_state(network: Network | ObjectNetwork, given: list[Tensor], age: Tenso
         given: its tensors, in order.
         age: of the streams [B]; one that has ended may have left any state behind.
     """
-    template = make_runner(network, "reference", None, full=True).init_state(len(age))
+    with torch.random.fork_rng(devices=[]):  # an object may draw numbers
+        template = make_runner(network, "reference", None, full=True).init_state(len(age))
     parts = list(leaves(template))
     if len(given) != len(parts):
         raise ValueError(f"state: {len(given)} tensors, not {len(parts)}")

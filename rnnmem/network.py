@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_int
@@ -84,7 +85,7 @@ class Network:
     def describe(self) -> dict[str, Any]:
         """What is printed beside a measurement: sizes and costs of the whole module."""
         last = self.layers[-1]
-        floats = len(last.unit.state_parts) * last.weights.hidden_size
+        floats = sum(len(each.unit.state_parts) * each.weights.hidden_size for each in self.all_layers)
         return {
             "name": self.name,
             "unit": last.unit.name,
@@ -203,8 +204,7 @@ class ObjectNetwork:
         return joined
 
     def describe(self) -> dict[str, Any]:
-        with torch.no_grad():
-            state = list(leaves(self.model.init_state(1)))
+        state = list(leaves(first_state(self.model)))
         model = self.model.given
         parameters = model.parameters() if isinstance(model, nn.Module) else None
         return {
@@ -215,6 +215,12 @@ class ObjectNetwork:
             "state_bytes": sum(s.numel() * s.element_size() for s in state),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+
+def first_state(model: CheckedObject, streams: int = 1) -> Any:
+    """An object's initial state to look at; numbers that it draws for it are drawn apart."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return model.init_state(streams)
 
 
 def fingerprint(network: Network | ObjectNetwork, embedding: Tensor | None) -> str | None:
@@ -357,8 +363,19 @@ def read_weights(model: nn.RNNBase | nn.RNNCellBase, suffix: str) -> Weights:
         value = getattr(model, part + suffix, None)
         if value is None and (model.bias or part.startswith("weight")):
             raise expected("model", f"a {type(model).__name__} with {part + suffix}", "one without it")
+        refuse_made(model, part + suffix, "model")
         found.append(value)
     return stacked(*found)
+
+
+def refuse_made(module: nn.Module, name: str, argument: str) -> None:
+    """Refuses a weight that a hook makes before each forward pass: none runs here, so it may be stale."""
+    made = getattr(module, name, None) is not None and name not in {**module._parameters, **module._buffers}
+    if made and not is_parametrized(module, name):
+        remedy = "use torch.nn.utils.parametrizations, or remove the hook"
+        raise expected(
+            argument, f"{name} to be a parameter", f"one that a hook makes (weight_norm, prune): {remedy}"
+        )
 
 
 def check_echo(model: EchoState) -> None:
@@ -380,8 +397,7 @@ def read_object(model: Any, layer: int) -> ObjectNetwork:
     if layer not in (-1, 0):
         raise expected("layer", "-1: an object with step() is measured at what step returns", layer)
     checked = CheckedObject(model)
-    with torch.no_grad():
-        state = list(leaves(checked.init_state(1)))
+    state = list(leaves(first_state(checked)))
     tensors = [*model.parameters(), *model.buffers(), *state] if isinstance(model, nn.Module) else state
     if not tensors:
         raise expected("model", "init_state(batch) to return tensors", "none")

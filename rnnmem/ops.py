@@ -269,7 +269,7 @@ def _fake_pull(
     gates = back.shape[2] // (back.shape[1] * back.shape[3] * back.shape[4])
     return (
         torch.empty_like(state),
-        state.new_empty(steps, streams),
+        state.new_empty(steps, streams, dtype=torch.float64),
         state.new_empty(steps if sides else 0, streams, gates * hidden),
     )
 

@@ -18,6 +18,7 @@ from rnnmem.runner import NetworkRunner, stream_join
 from rnnmem.tree import tree_map
 
 SPAN, ROUNDS = 32_768, 16  # rows, and stretches, that are run to visit states
+MOST_ROWS, SHARED = 16_384, 4  # rows whose gates are kept, and how often each is read at least
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class Pieces:
     def __init__(self, runner: NetworkRunner, data: Streams, features: int, flops: int, seed: int) -> None:
         self.runner, self.data, self.features, self.flops = runner, data, features, flops
         self.generator = torch.Generator().manual_seed(seed)
-        whole = torch.full((data.batch,), data.steps)
-        self.lengths = whole if data.lengths is None else data.lengths.cpu()
+        self.lengths = data.ends
 
     def visited(self, stretch: int, room: int, most: int) -> Visited | None:
         """States visited in one run, drawn at random among those `stretch` steps apart in every stream.
@@ -100,16 +100,13 @@ class Pieces:
 
     def apart(self, count: int, steps: int) -> Streams | None:
         """At most so many stretches, no two of which overlap; None where there is none."""
-        slots = [
-            (stream, slot * steps)
-            for stream, length in enumerate(self.lengths.tolist())
-            for slot in range(length // steps)
-        ]
-        order = torch.randperm(len(slots), generator=self.generator)[:count].tolist()
-        if not order:
+        slots = self.lengths // steps
+        before = slots.cumsum(0) - slots
+        drawn = torch.randperm(int(slots.sum()), generator=self.generator)[:count]
+        if not len(drawn):
             return None
-        stream, step = torch.tensor([slots[index] for index in order]).T
-        return self.at(step, stream, steps)
+        stream = torch.searchsorted(before, drawn, right=True) - 1
+        return self.at((drawn - before[stream]) * steps, stream, steps)
 
     def anywhere(self, count: int, steps: int) -> Streams:
         """So many stretches, each possible one equally likely."""
@@ -145,6 +142,8 @@ class Pieces:
 class Reading:
     """A network that reads only some rows of the data, again and again.
 
+    Where they are few, and many in one row, what its gates make of each is worked out once.
+
     Args:
         pieces: the network in motion, and all data.
         step: steps [N].
@@ -153,16 +152,23 @@ class Reading:
     """
 
     def __init__(self, pieces: Pieces, step: Tensor, stream: Tensor, before: int) -> None:
-        self.total, data = pieces.data.steps, pieces.data
+        self.data, self.runner = pieces.data, pieces.runner
         times = step - torch.arange(before + 1).unsqueeze(1)
-        self.rows = (stream * self.total + times).unique()
-        at = self.rows.to(data.inputs.device)
-        runner = pieces.runner.reading(data.inputs[at % self.total, at // self.total])
-        self.pieces = Pieces(runner, data, pieces.features, pieces.flops, seed=0)
+        self.rows: Tensor | None = (stream * self.data.steps + times).unique()
+        if len(self.rows) > MOST_ROWS or len(self.rows) * SHARED > times.numel():
+            self.rows = None
+            return
+        at = self.rows.to(self.data.inputs.device)
+        self.runner = pieces.runner.reading(self.data.inputs[at % self.data.steps, at // self.data.steps])
 
-    def numbers(self, step: Tensor, stream: Tensor) -> Tensor:
-        """What `pieces` takes for steps [..., N] of streams [N]: the numbers of these rows."""
-        return torch.searchsorted(self.rows, stream * self.total + step).to(self.pieces.data.inputs.device)
+    def store(self, step: Tensor, stream: Tensor, at: int, state: Any) -> tuple[Tensor, Any]:
+        """Runs steps [t, N] of streams [N], the first of them the `at`-th: (features [t, N, F], state)."""
+        if self.rows is None:
+            inputs = self.data.inputs[step.to(self.data.inputs.device), stream.to(self.data.inputs.device)]
+        else:
+            numbers = torch.searchsorted(self.rows, stream * self.data.steps + step)
+            inputs = numbers.to(self.data.inputs.device)
+        return self.runner.store(piece(inputs, at), state)
 
 
 def alone(inputs: Tensor) -> Streams:

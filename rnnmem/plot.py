@@ -276,7 +276,10 @@ def near_zero_top(report: MemoryReport) -> float | None:
     inference, error = report.controls["inference"], report.controls["inference_se"]
     if inference is None or error is None or not words.tested_lags(report):
         return None
-    highest = float(np.nanmax((inference + 2 * error.nan_to_num())[report.lags >= 1].numpy()))
+    ends = (inference + 2 * error.nan_to_num())[report.lags >= 1]
+    if bool(ends.isnan().all()):
+        return None
+    highest = float(np.nanmax(ends.numpy()))
     top = max(0.02, 2.5 * highest)
     return top if top < 0.5 else None
 

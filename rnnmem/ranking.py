@@ -54,6 +54,7 @@ def rank(comparison: Comparison, indicator: str, state: str) -> list[Rank]:
     if comparison.match is None:
         raise expected("match", "networks compared at a declared match, to rank them", "None")
     values: dict[str, list[float]] = {}
+    rounding: dict[str, float] = {}
     for name, seeds in measured.items():
         if seeds is None or len(seeds) < FEWEST_SEEDS:
             what = f"{len(seeds or [])} of {name!r}"
@@ -62,16 +63,19 @@ def rank(comparison: Comparison, indicator: str, state: str) -> list[Rank]:
         if any(value is None or not math.isfinite(value) for value in found):
             raise expected("indicator", "one that every seed has a value of", f"{indicator!r}: {found}")
         values[name] = [float(value) for value in found if value is not None]
+        rounding[name] = mean_of([resolution(report, indicator) ** 2 / 12 for report in seeds]) / len(seeds)
     order = sorted(values, key=lambda name: -mean_of(values[name]))
     pairs = max(1, len(order) * (len(order) - 1) // 2)
     told = {
-        (one, other): told_apart(values[one], values[other], 1 - (1 - LEVEL) / pairs)
+        (one, other): told_apart(
+            values[one], values[other], 1 - (1 - LEVEL) / pairs, rounding[one], rounding[other]
+        )
         for one in order
         for other in order
     }
     ranks = []
     for name in order:
-        mean, half = mean_of(values[name]), half_width(values[name])
+        mean, half = mean_of(values[name]), half_width(values[name], rounding[name])
         above = [other for other in order if told[other, name] and mean_of(values[other]) > mean]
         below = [other for other in order if told[other, name] and mean_of(values[other]) < mean]
         least = any(at_least(report, indicator) for report in measured[name] or [])
@@ -116,6 +120,18 @@ def at_least(report: MemoryReport, indicator: str) -> bool:
     }.get(indicator, False)
 
 
+def resolution(report: MemoryReport, indicator: str) -> float:
+    """How far apart the values are that an indicator could have had near the one it has."""
+    value = INDICATORS[indicator](report)
+    if indicator == "memory_horizon":
+        beyond = [lag for lag in report.settings["inference_lags"] if value is not None and lag > value]
+        return float(min(beyond) - value) if beyond and value is not None else 1.0
+    if indicator == "used_span" and report.used is not None and value is not None:
+        shorter = report.used.lengths[report.used.lengths < value]
+        return float(value - int(shorter[-1])) if len(shorter) else 1.0
+    return 1.0 if indicator in ("convergence_length", "reach") else 0.0
+
+
 def mean_of(values: list[float]) -> float:
     return sum(values) / len(values)
 
@@ -125,15 +141,17 @@ def variance_of_mean(values: list[float]) -> float:
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
 
 
-def half_width(values: list[float]) -> float:
-    """Of the mean's interval."""
+def half_width(values: list[float], rounding: float = 0.0) -> float:
+    """Of the mean's interval; `rounding` is the variance of the mean that comes from rounded values."""
     quantile = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2))
-    return quantile * math.sqrt(variance_of_mean(values))
+    return quantile * math.sqrt(variance_of_mean(values) + rounding)
 
 
-def told_apart(one: list[float], other: list[float], level: float) -> bool:
-    """Welch's test: whether the means differ beyond chance."""
-    parts = [variance_of_mean(each) for each in (one, other)]
+def told_apart(
+    one: list[float], other: list[float], level: float, one_rounding: float = 0.0, other_rounding: float = 0.0
+) -> bool:
+    """Welch's test: whether the means differ beyond chance, and beyond what rounding the values may do."""
+    parts = [variance_of_mean(one) + one_rounding, variance_of_mean(other) + other_rounding]
     gap, total = abs(mean_of(one) - mean_of(other)), sum(parts)
     if total == 0:
         return gap > 0

@@ -51,7 +51,7 @@ class ReferenceScan:
         sides: bool,
     ) -> Pulled:
         steps, found = len(inputs), []
-        squares = gradient.new_empty(steps, gradient.shape[1])
+        squares = gradient.new_empty(steps, gradient.shape[1], dtype=torch.float64)
         parts = states.unflatten(-1, (len(self.unit.state_parts), -1)).movedim(2, 1)
         for t in reversed(range(steps)):
             if above is not None:
@@ -60,7 +60,7 @@ class ReferenceScan:
             before = parts[t - 1] if t else state
             side, recurrent, past = self.unit.step_backward(self.weights, x, before, gradient)
             gradient = pull_back(self.weights, recurrent, past)
-            squares[t] = gradient.square().sum(dim=(0, 2))
+            squares[t] = gradient.double().square().sum(dim=(0, 2))
             if sides:
                 found.append(side)
         empty = gradient.new_empty(0, gradient.shape[1], len(self.weights.hh))

@@ -32,13 +32,13 @@ class FitSample:
     """A bounded number of the last rows that count: at most 65,536, and fewer for large states.
 
     Args:
-        features: F.
+        floats: numbers that a row is worth, its features or whatever else is made of it.
         least_age: the age from which a row counts for some lag.
         steps: of each stream where whole streams are dropped (`split="streams"`), None where steps are.
     """
 
-    def __init__(self, features: int, least_age: int, steps: int | None) -> None:
-        self.limit = min(MOST_ROWS, max(FEWEST_ROWS, FLOATS // features))
+    def __init__(self, floats: int, least_age: int, steps: int | None) -> None:
+        self.limit = min(MOST_ROWS, max(FEWEST_ROWS, FLOATS // floats))
         self.least_age = least_age
         self.streams = None if steps is None else max(1, self.limit // steps)
         self.runs: list[list[tuple[Tensor, Chunk]]] = []

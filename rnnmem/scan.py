@@ -69,7 +69,7 @@ class Pulled:
 
     Attributes:
         gradient: of the state before the first step [S, B, H].
-        squares: squared length of the gradient of the state before each step [T, B].
+        squares: squared length of the gradient of the state before each step [T, B], float64.
         sides: gradient of the gates' input side W_ih x + b_ih [T, B, G*H]; of no steps unless asked for.
     """
 

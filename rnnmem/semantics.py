@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnmem.errors import expected
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network, ObjectNetwork, refuse_made
 
 EXACT = 256
 
@@ -38,6 +38,12 @@ class SemanticSpace:
     @property
     def tokens(self) -> bool:
         return self.vocabulary is not None
+
+    def dtype(self, inputs: Tensor, aligned: Tensor | None) -> torch.dtype:
+        """Of semantic vectors."""
+        if self.table is not None:
+            return self.table.dtype
+        return aligned.dtype if self.source == "beside" and aligned is not None else inputs.dtype
 
     def vectors(self, inputs: Tensor, aligned: Tensor | None) -> Tensor:
         """Semantic vectors [..., d] of inputs [..., I] or tokens [...]."""
@@ -108,6 +114,11 @@ def read_embedding(
         raise expected("embedding", "an nn.Embedding or a Tensor (V, I) for token inputs", None)
     if not isinstance(embedding, (nn.Embedding, Tensor)):
         raise expected("embedding", "an nn.Embedding or a Tensor (V, I)", type(embedding).__name__)
+    if isinstance(embedding, nn.Embedding):
+        if type(embedding).forward is not nn.Embedding.forward:
+            what = f"{type(embedding).__name__} with a forward of its own: give embedding(torch.arange(V))"
+            raise expected("embedding", "an nn.Embedding that looks its rows up, or a Tensor (V, I)", what)
+        refuse_made(embedding, "weight", "embedding")
     table = (embedding.weight if isinstance(embedding, nn.Embedding) else embedding).detach()
     if table.dim() != 2 or 0 in table.shape:
         raise expected("embedding", "shape (V, I)", tuple(table.shape))

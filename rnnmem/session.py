@@ -74,12 +74,24 @@ def open_session(
 @contextmanager
 def measuring(model: Any) -> Iterator[None]:
     """Leaves the model's mode, gradients and the random state as they were."""
-    modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
+    modes = [(m, m.training) for held in modules_of(model) for m in held.modules()]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            if modes:
-                model.eval()
+            for held in modules_of(model):
+                held.eval()
             yield
         finally:
             for module, training in modes:
                 module.training = training
+
+
+def modules_of(model: Any) -> list[nn.Module]:
+    """The model, or the modules that an object holds as attributes, in lists, tuples or dicts among them."""
+    if isinstance(model, nn.Module):
+        return [model]
+    found: list[nn.Module] = []
+    for value in getattr(model, "__dict__", {}).values():
+        parts = value.values() if isinstance(value, dict) else value
+        several = parts if isinstance(value, (dict, list, tuple)) else [value]
+        found += [part for part in several if isinstance(part, nn.Module)]
+    return found

@@ -52,7 +52,7 @@ class ObjectBackward:
                 states.append(tree_map(torch.clone, after))
             for x, before in zip(reversed(inputs), reversed(states), strict=True):
                 gradient = gradients(self.makes(x, 1), before, gradient)
-                squares.append(sum(part.abs().square().flatten(1).sum(dim=1) for part in gradient))
+                squares.append(sum(p.abs().double().square().flatten(1).sum(dim=1) for p in gradient))
         return gradient, torch.stack([torch.as_tensor(each) for each in squares[::-1]])
 
     def makes(self, inputs: Tensor, part: int) -> Read:

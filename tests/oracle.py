@@ -614,26 +614,39 @@ def controls(e, lags, order, **options):
     return measure(e, e, lags, **plain).raw, measure(window, e, lags, **plain).raw
 
 
-def paired_retention(fit_h, fit_y, h, y, block, ridge, n_eff):
-    """Corrected retention and its standard error from rows given one by one, as the inference control needs.
+def paired_retention(fit, h, y, block, ridge, covariance=None, fit_rows=0):
+    """Corrected own retention and its standard error from rows given one by one: the inference control's.
 
     Args:
-        fit_h, fit_y: [N, H], [N, d] the rows that fit the map; h, y: the measured rows.
-        block: [rows] int, the jackknife block of each measured row, numbered from 0.
-        n_eff: effective fit rows.
+        fit: states [n, m, H], innovations [n, m, d], which count [n, m], newer tokens [n, m, k]; n follow
+            each other.
+        h, y: [N, H], [N, d] the measured rows.
+        block: [N] int, the jackknife block of each.
+        covariance: of the newer tokens, on the rows that their predictor was fitted on; None without one.
+        fit_rows: how many those are.
     """
-    recall = ridge_map(fit_h, fit_y, ridge)
+    states, targets, mask, newer = fit
+    recall = ridge_map(states[mask], targets[mask], ridge)
+    whitened, residual = (states - recall.mean) @ recall.whitening, targets - recall(states)
+    n_eff = mask.sum() / max(0.5, correlation_time(whitened, residual, mask))
     factor = 1.0 - recall.h_eff / n_eff
-    loss, spread = ((y - recall(h)) ** 2).sum(1), ((y - fit_y.mean(0)) ** 2).sum(1)
-    value = 1.0 - loss.sum() / spread.sum() * factor
-    left_out = (
-        1.0 - (loss.sum() - np.bincount(block, loss)) / (spread.sum() - np.bincount(block, spread)) * factor
+    gain = loss_share = 0.0
+    if covariance is not None:
+        gain, loss_share = predictor_gain(whitened[mask], newer[mask], covariance, fit_rows)
+    loss, spread = ((y - recall(h)) ** 2).sum(1), ((y - targets[mask].mean(0)) ** 2).sum(1)
+
+    def own(loss, spread):
+        return (1.0 - loss / spread * factor) * (1.0 + loss_share) - gain
+
+    present = np.unique(block)
+    left_out = own(
+        loss.sum() - np.bincount(block, loss)[present], spread.sum() - np.bincount(block, spread)[present]
     )
-    C = np.atleast_2d(np.cov((fit_y - recall(fit_h)).T, bias=True))
+    value = own(loss.sum(), spread.sum())
+    C = np.atleast_2d(np.cov(residual[mask].T, bias=True))
     d_eff = np.trace(C) ** 2 / np.trace(C @ C)
-    return value, np.sqrt(
-        jackknife_se(left_out) ** 2 + (1.0 - value) ** 2 * 2.0 * recall.h_eff / (n_eff**2 * d_eff)
-    )
+    extra = (1.0 - value) ** 2 * 2.0 * recall.h_eff / (n_eff**2 * d_eff)
+    return value, np.sqrt(jackknife_se(left_out) ** 2 + extra)
 
 
 def banded(h, e, c, rows, band_of, bands):

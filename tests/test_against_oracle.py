@@ -156,29 +156,56 @@ def test_token_controls_are_scored_like_retention():
     np.testing.assert_allclose(report.controls["window"], window.retention, rtol=1e-8, atol=1e-8)
 
 
-def test_inference_control_against_windows_run_one_by_one():
-    """All windows, where there are fewer than the control wants: states by torch, the map by the oracle."""
+@pytest.mark.parametrize("split", ["time", "streams"])
+@pytest.mark.parametrize("ended", [False, True], ids=["whole", "lengths"])
+def test_inference_control_against_windows_run_one_by_one(split, ended):
+    """All windows, where there are fewer than the control wants: states by torch, all else by the oracle."""
     torch.manual_seed(6)
-    steps, streams, lag = 900, 2, 3
+    longest, by_time = 4, split == "time"
+    steps, streams = (700, 3) if by_time else (30, 60)
     inputs, model = signal(steps, streams), torch.nn.LSTM(2, 5).double()
-    report = rnnmem.assess(model, inputs, lags=4, washout=10, backend="reference")
-    rows = oracle.Rows(steps, streams, 4, "time", 0.5, 10, np.full(streams, steps))
-    beta = oracle.Innovations(inputs.numpy(), rows, 8, 1e-6)(lag)
-    first, half = 10, steps // 2
+    ends = torch.full((streams,), steps) - ended * (17 if by_time else 5) * (torch.arange(streams) % 3)
+    options = {"lags": longest, "washout": 10, "innovation_order": 3, "split": split, "backend": "reference"}
+    report = rnnmem.assess(model, inputs, **options, **({"lengths": ends} if ended else {}))
+    rows = oracle.Rows(steps, streams, longest, split, 0.5, 10, ends.numpy())
+    innovations = oracle.Innovations(inputs.numpy(), rows, 3, 1e-6)
+    if by_time:
+        limits = [(10, steps // 2), (steps // 2, steps)]
+        places = [
+            [[(s, b) for b in range(streams)] for s in range(low, min(high, int(ends.max())) - longest + 1)]
+            for low, high in limits
+        ]
+    else:
+        limits = [(0, steps), (0, steps)]
+        places = [
+            [[(s, b)] for b in range(first, first + streams // 2) for s in range(1, int(ends[b]))]
+            for first in (0, streams // 2)
+        ]
 
-    def part(low, high):
-        at = [(s, b) for s in range(low, high + 1) for b in range(streams)]
-        windows = torch.stack([inputs[s : s + lag, b] for s, b in at], dim=1)
-        targets = np.stack([beta[s + lag - 1, b] for s, b in at])
-        return model(windows)[0][-1].detach().numpy(), targets
+    def part(index, lag):
+        """Of all windows of a part [n, m]: states, innovations, which count, newer tokens."""
+        start, stream = (np.array(each) for each in np.moveaxis(np.array(places[index]), 2, 0))
+        times = np.minimum(start + np.arange(max(lag, 1)).reshape(-1, 1, 1), steps - 1)
+        with torch.no_grad():
+            read = inputs[torch.from_numpy(times), torch.from_numpy(stream)].flatten(1, 2)
+            states = model(read)[0][-1].unflatten(0, start.shape).numpy()
+        row = start + lag - 1
+        real = (row < ends.numpy()[stream]) & (row >= limits[index][0]) & (row < limits[index][1])
+        at = np.minimum(row, steps - 1), stream
+        return states, innovations(lag)[at], real, innovations.newer(max(lag, 1))[at]
 
-    # The longest lag, 4, bounds the starts of all: rows s ... s + 3 lie in their part.
-    fit_h, fit_y = part(first, half - 4)
-    h, y = part(half, steps - 4)
-    fitted = oracle.ridge_map(fit_h, fit_y, 1e-6)
-    heldout = 1 - ((h @ fitted.weight.T + fitted.bias - y) ** 2).sum() / ((y - fit_y.mean(0)) ** 2).sum()
-    got = float(report.controls["inference"][lag])
-    assert got == pytest.approx(heldout, abs=0.05)
-    assert got >= heldout
-    factor = (1 - got) / (1 - heldout)
-    assert 0.9 < factor < 1
+    counts = np.any([part(1, lag)[2] for lag in range(longest + 1)], axis=0).ravel()
+    for lag in range(1, longest + 1):
+        fit, (h, y, real, _) = part(0, lag), part(1, lag)
+        block = (counts.cumsum() - 1) * 32 // counts.sum()
+        value, error = oracle.paired_retention(
+            fit,
+            h[real],
+            y[real],
+            block[real.ravel()],
+            1e-6,
+            innovations.covariance(lag),
+            innovations.fit_rows(lag),
+        )
+        np.testing.assert_allclose(float(report.controls["inference"][lag]), value, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(float(report.controls["inference_se"][lag]), error, rtol=1e-7, atol=1e-9)

@@ -77,9 +77,17 @@ def test_trained_is_never_mixed_with_untrained():
         rnnmem.compare(models, INPUTS, trained={"GRU": True, "RNN": False}, **OPTIONS)
 
 
+class Blocking(torch.nn.Module):
+    """A head that lets no gradient through."""
+
+    def forward(self, outputs):
+        return outputs.detach()
+
+
 def test_what_is_about_the_whole_network_is_told_of_every_state():
-    options = {"lags": [0, 1, 2, 30], "split": "streams", "measures": iter(("kept", "learnable"))}
-    found = rnnmem.compare({"LSTM": torch.nn.LSTM(2, 5)}, torch.randn(20, 200, 2), **options)
+    options = {"lags": 3, "measures": iter(("kept", "learnable")), "targets": torch.zeros(600, 3).long()}
+    blocked = {"head": Blocking()}
+    found = rnnmem.compare({"LSTM": torch.nn.LSTM(2, 5)}, torch.randn(600, 3, 2), **options, **blocked)
     for state in ("output", "full"):
         (report,) = found.reports["LSTM"][state]
         assert report.learnable is None

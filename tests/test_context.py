@@ -14,7 +14,7 @@ from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network
 from rnnmem.pieces import Pieces, Reading, alone, piece
 from rnnmem.runner import make_runner
-from rnnmem.task import NONE, Task, next_tokens
+from rnnmem.task import NONE, Task
 from rnnmem.units import EchoState
 
 F64 = torch.float64
@@ -22,6 +22,11 @@ F64 = torch.float64
 
 def tokens(steps, batch, vocabulary=8, seed=0):
     return torch.randint(0, vocabulary, (steps, batch), generator=torch.Generator().manual_seed(seed))
+
+
+def next_tokens(read):
+    """What stands after each of tokens [T, B]; NONE after the last."""
+    return torch.cat((read[1:], torch.full_like(read[:1], NONE)))
 
 
 def delayed(read, delay):
@@ -90,7 +95,7 @@ def test_losses_are_those_of_each_window_alone(layers):
         torch.randn(5, 3).double(),
     )
     read = tokens(700, 3, 5)
-    targets = next_tokens(read, None)
+    targets = next_tokens(read)
     targets[100:300, 1] = NONE
     use = use_of(model, read, head, targets, [1, 2, 5, 11, 12], table)
     with torch.no_grad():
@@ -115,17 +120,20 @@ def test_rows_read_by_number_are_those_read(backend, embedded):
     runner = make_runner(read_network(model, -1), backend, table if embedded else None, False)
     step, stream = torch.tensor([[20, 70, 31], [21, 71, 32]]), torch.tensor([0, 3, 3])
     with torch.no_grad():
-        reading = Reading(Pieces(runner, alone(inputs), 6, 100, 0), step[-1], stream, 5)
-        assert len(reading.rows) == 3 * 6
-        numbers = reading.numbers(step, stream)
-        found = reading.pieces.runner.store(piece(numbers, 0), runner.init_state(3))[0]
+        pieces = Pieces(runner, alone(inputs), 6, 100, 0)
+        shared = Reading(pieces, step[-1].repeat(9), stream.repeat(9), 5)
+        apart = Reading(pieces, step[-1], stream, 5)
+        assert len(shared.rows) == 3 * 6
+        assert apart.rows is None
+        found, plain = (each.store(step, stream, 0, runner.init_state(3))[0] for each in (shared, apart))
         expected = runner.store(piece(inputs[step, stream], 0), runner.init_state(3))[0]
+    assert torch.equal(plain, expected)
     assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_targets_are_taken_in_whole_regions_and_never_twice():
     read = tokens(3000, 4)
-    targets = next_tokens(read, None)
+    targets = next_tokens(read)
     targets[::3, 1] = NONE
     use = use_of(nn.RNN(3, 2).double(), read, None, targets, [1, 40], torch.randn(8, 3).double())
     step, stream, block = use.chosen(use.counts(79), 79)
@@ -146,9 +154,7 @@ def test_targets_are_taken_in_whole_regions_and_never_twice():
 
 def test_runs_are_what_the_targets_need_and_no_more():
     read = tokens(400, 2)
-    use = use_of(
-        nn.RNN(3, 2).double(), read, None, next_tokens(read, None), [1, 3, 9], torch.randn(8, 3).double()
-    )
+    use = use_of(nn.RNN(3, 2).double(), read, None, next_tokens(read), [1, 3, 9], torch.randn(8, 3).double())
     step, stream = torch.tensor([50, 51, 200]), torch.tensor([0, 0, 1])
     runs = use.runs(step, stream)
     needed = {(int(t) - n + 1, int(b)): 0 for n in (1, 3, 9) for t, b in zip(step, stream, strict=True)}
@@ -194,7 +200,7 @@ def test_shuffling_leaves_what_no_order_changes():
     """A unit that adds up what it reads: the older tokens count, their order does not."""
     count = EchoState(torch.eye(8, dtype=F64), torch.eye(8, dtype=F64), activation="identity")
     read, longest = tokens(900, 3), 12
-    targets = next_tokens(read, None)
+    targets = next_tokens(read)
     use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
     with torch.no_grad():
         step, stream, _ = use.chosen(use.counts(2 * longest - 1), 2 * longest - 1)
@@ -303,12 +309,17 @@ def test_a_costly_cold_start_is_told_and_a_cheap_one_is_not():
     assert not [w for w in rnnmem.assess(rising, read, **warm).warnings if w.startswith("context used")]
 
 
-def test_next_tokens_end_with_their_streams():
-    read = tokens(5, 2)
-    after = next_tokens(read, torch.tensor([5, 3]))
-    assert after[:4, 0].tolist() == read[1:, 0].tolist()
-    assert after[:, 1].tolist() == [*read[1:3, 1].tolist(), NONE, NONE, NONE]
-    assert int(after[4, 0]) == NONE
+def test_targets_end_with_their_streams():
+    read = torch.arange(10).view(5, 2)
+    task = Task(None, read, None, 1, torch.tensor([5, 3]))
+    wanted = torch.tensor([[2, 3], [4, 5], [6, NONE], [8, NONE]])
+    assert torch.equal(task.between(0, 5), wanted)
+    assert torch.equal(task.between(1, 3), wanted[1:3])
+    step, stream = torch.tensor([[0, 1, 2, 3, 4], [3, 2, 1, 0, 4]]), torch.tensor([0, 1, 1, 0, 0])
+    assert task.at(step, stream).tolist() == [[2, 5, NONE, 8, NONE], [8, NONE, 5, 2, NONE]]
+    labels = Task(None, read, None, 0, torch.tensor([5, 3]))
+    assert labels.between(2, 9).tolist() == [[4, 5], [6, NONE], [8, NONE]]
+    assert labels.at(torch.tensor([4, 4]), torch.tensor([0, 1])).tolist() == [8, NONE]
 
 
 def test_short_streams_and_padding():

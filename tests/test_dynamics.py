@@ -1,6 +1,7 @@
 """What is forgotten and what can be learned: closed forms, and gradients against torch's autograd."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -544,3 +545,30 @@ def test_the_largest_exponent_and_the_effective_rank_stand_in_the_report():
     layered = nn.LSTM(3, 4, num_layers=2).double()
     spectrum = rnnmem.lyapunov_spectrum(layered, inputs[:1100], k=1)
     assert rnnmem.assess(layered, inputs, lags=10).exponent == pytest.approx(float(spectrum[0]), rel=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_steep_gradients_leave_no_holes_in_float32(backend):
+    model = linear(1e-6 * orthogonal(5)).float()
+    found = rnnmem.assess(model, noise(900, 2).float(), lags=16, washout=10, backend=backend).learnable
+    np.testing.assert_allclose(found.gain.log10(), -6 * np.arange(17), atol=1e-3)
+
+
+def test_short_sentences_are_measured_as_far_as_they_go():
+    torch.manual_seed(0)
+    lengths = torch.full((400,), 12)
+    lengths[:150] = 20
+    given = {"embedding": torch.randn(9, 3), "head": torch.nn.Linear(6, 9), "lengths": lengths}
+    report = rnnmem.assess(torch.nn.GRU(3, 6), torch.randint(9, (20, 400)), split="streams", **given)
+    assert int(report.learnable.lags[-1]) == 15
+    assert report.used.lengths[-1] == 16
+    assert int(report.forgotten.lags[-1]) == int(report.forgotten_inputs.lags[-1]) == 15
+    assert sum("up to lag 15, which a quarter of the streams go beyond" in w for w in report.warnings) == 1
+
+
+def test_a_head_that_does_not_fit_is_told_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(sys.modules["rnnmem.assess"], "Assessment", None)
+    given = {"embedding": torch.randn(9, 3), "lags": 2}
+    for head in (torch.nn.Linear(7, 9), torch.nn.Linear(6, 8)):
+        with pytest.raises(rnnmem.RnnMemError, match="head: expected"):
+            rnnmem.assess(torch.nn.GRU(3, 6), torch.arange(9).repeat(100, 3).T, head=head, **given)

@@ -1,9 +1,13 @@
 """Where the inference control is sampled, and what it says of networks that remember and that infer."""
 
+import warnings
+
 import pytest
 import torch
 
 import rnnmem
+from rnnmem import inference
+from rnnmem.chunks import Streams
 from rnnmem.inference import sampled_lags
 from rnnmem.lags import lag_grid
 
@@ -110,3 +114,51 @@ def test_where_nothing_is_kept_only_the_first_lags_are_controlled():
     assert report.own_horizon is None
     assert report.settings["inference_lags"] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert report.memory_horizon == 0
+
+
+@pytest.mark.parametrize("padding", [0, 2000, 6000])
+def test_padding_changes_no_horizon(padding):
+    torch.manual_seed(5)
+    weight = torch.diag(torch.ones(5), -1)
+    unit = rnnmem.units.EchoState(torch.eye(6)[:, :1].clone(), weight, activation="identity")
+    inputs = torch.cat((torch.randn(4000, 4, 1), torch.zeros(padding, 4, 1)))
+    share = 2000 / len(inputs)
+    report = rnnmem.assess(unit, inputs, lags=12, fit=share, lengths=torch.full((4,), 4000))
+    assert report.memory_horizon == report.own_horizon == 5
+    sampled = torch.isin(report.lags, torch.tensor(report.settings["inference_lags"]))
+    assert bool(report.controls["inference_se"][sampled].isfinite().all())
+
+
+def test_windows_are_drawn_from_the_streams_that_have_rows(monkeypatch):
+    """One long stream among short ones: as many rows as are wanted, where they are there."""
+    monkeypatch.setattr(inference, "FEWEST_ROWS", 600)
+    lengths = torch.tensor([3000] + [400] * 9)
+    control = control_of(torch.zeros(3000, 10, 1), lengths, [1, 8], by_stream=False)
+    part = inference.Part(range(10), 200, 3000)
+    windows = control.windows(part, 600)
+    assert int(control.valid(part, windows, 8).sum()) >= 600
+    assert int(control.counted(part, windows).sum()) <= 2 * 600
+
+
+def test_few_long_sentences_do_not_make_all_others_run():
+    lengths = torch.full((5000,), 6)
+    lengths[::500] = 40
+    control = control_of(torch.zeros(40, 5000, 1), lengths, [1, 30], by_stream=True)
+    part = inference.Part(range(5000), 0, 40)
+    windows = control.windows(part, 500)
+    assert int(control.valid(part, windows, 30).sum()) == 10 * (40 - 30)
+    assert len(windows.start) == 4 * 500 + 10 * (40 - 30)
+
+
+def control_of(inputs, lengths, lags, by_stream):
+    """An inference control over some streams, to see its windows."""
+    data = Streams(inputs, None, lengths, None)
+    return inference.InferenceControl(None, None, data, None, lags, 1e-6, by_stream)
+
+
+def test_inputs_that_do_not_vary_are_no_fault_of_their_number():
+    report = rnnmem.assess(torch.nn.GRU(2, 4), torch.ones(3000, 4, 2), lags=4)
+    assert not [line for line in report.warnings if line.startswith("inference control")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report._repr_html_()

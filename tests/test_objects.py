@@ -1,9 +1,11 @@
 """What users' own objects and classes do that torch's modules do not."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from torch.nn.utils import parametrizations, prune
 
 import rnnmem
 from rnnmem.units import EchoState
@@ -206,3 +208,94 @@ def test_an_object_that_writes_into_what_it_reads_leaves_the_inputs_alone():
     spectrum = rnnmem.lyapunov_spectrum(Greedy(), inputs, k=2)
     assert torch.equal(inputs, before)
     torch.testing.assert_close(spectrum, rnnmem.lyapunov_spectrum(Pure(), inputs, k=2))
+
+
+class Wrapped:
+    """Holds a module, as the wrapper of a network of one's own does."""
+
+    def __init__(self, cell, drop):
+        self.parts = {"cell": cell, "drop": drop}
+
+    def init_state(self, batch):
+        return torch.zeros(batch, 6)
+
+    def step(self, x, state):
+        state = self.parts["cell"](self.parts["drop"](x), state)
+        return state, state
+
+
+def test_modules_that_an_object_holds_are_measured_in_eval_mode():
+    torch.manual_seed(0)
+    cell, drop, inputs = torch.nn.GRUCell(2, 6), torch.nn.Dropout(0.9), torch.randn(900, 3, 2)
+    found = rnnmem.assess(Wrapped(cell, drop), inputs, lags=2, measures=("kept",))
+    assert drop.training
+    torch.testing.assert_close(
+        found.retention, rnnmem.assess(cell, inputs, lags=2, measures=("kept",)).retention, atol=1e-5, rtol=0
+    )
+
+
+class Drawn(Wrapped):
+    """Begins somewhere else each time."""
+
+    def init_state(self, batch):
+        return torch.randn(batch, 6)
+
+
+def test_looking_at_an_object_draws_no_numbers():
+    unit, inputs = Drawn(torch.nn.GRUCell(1, 6), torch.nn.Identity()), torch.randn(900, 3, 1)
+    maps = rnnmem.fit_recall(unit, inputs, lags=2)
+    before = torch.random.get_rng_state()
+    meter = rnnmem.MemoryMeter(unit, maps)
+    meter.update(inputs)
+    meter.compute()
+    meter.load_state_dict(meter.state_dict())
+    rnnmem.memory_capacity(unit, 3, steps=3000)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def weight_norm(module, name):
+    """torch's own, which goes by hooks and warns that it is deprecated."""
+    with pytest.warns(FutureWarning):
+        torch.nn.utils.weight_norm(module, name)
+
+
+@pytest.mark.parametrize("hook", [weight_norm, partial(prune.l1_unstructured, amount=0.3)])
+def test_weights_that_a_hook_makes_are_refused_and_parametrized_ones_read(hook):
+    read, inputs = torch.nn.GRU(2, 5), torch.randn(900, 3, 2)
+    hook(read, "weight_hh_l0")
+    with pytest.raises(rnnmem.RnnMemError, match="model: expected weight_hh_l0 to be a parameter"):
+        rnnmem.assess(read, inputs, lags=2)
+    read = parametrizations.weight_norm(torch.nn.GRU(2, 5), "weight_hh_l0")
+    with torch.no_grad():
+        read.parametrizations.weight_hh_l0.original0.mul_(2)
+    plain = torch.nn.GRU(2, 5)
+    plain.load_state_dict({name: getattr(read, name) for name in plain.state_dict()})
+    found = [rnnmem.assess(each, inputs, lags=2, measures=("kept",)).retention for each in (read, plain)]
+    assert torch.equal(*found)
+
+
+class Scaled(torch.nn.Embedding):
+    def forward(self, tokens):
+        return 50 * super().forward(tokens)
+
+
+def test_embeddings_that_do_more_than_look_up_are_refused():
+    tokens = torch.randint(9, (900, 3))
+    with pytest.raises(rnnmem.RnnMemError, match="embedding: expected an nn"):
+        rnnmem.assess(torch.nn.GRU(4, 5), tokens, embedding=Scaled(9, 4), lags=2)
+
+
+def test_the_state_carried_is_that_of_all_layers():
+    inputs = torch.randn(900, 3, 2)
+    models = {"flat": torch.nn.GRU(2, 8), "deep": torch.nn.GRU(2, 8, num_layers=4)}
+    with pytest.raises(rnnmem.RnnMemError, match="match: expected networks equal in state"):
+        rnnmem.compare(models, inputs, match="state", lags=2)
+    assert rnnmem.assess(models["deep"], inputs, lags=2).model["state_floats"] == 32
+
+
+def test_a_reservoir_has_weights_of_its_own():
+    weight = 0.5 * torch.eye(3)
+    unit = rnnmem.units.EchoState(torch.ones(3, 1), weight).requires_grad_()
+    with torch.no_grad():
+        unit.weight_hh.mul_(2)
+    assert torch.equal(weight, 0.5 * torch.eye(3))

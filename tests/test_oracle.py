@@ -210,9 +210,8 @@ def test_rows_given_one_by_one_agree_with_the_stream():
     fitted, measured = oracle.Rows(3000, 2, 2, "time", 0.5, 100, np.full(2, 3000)).masks(2)
     y = oracle.shifted(e, 2)
     block = (np.arange(3000)[:, None] // 32 + np.zeros((1, 2), int))[measured]
-    value, se = oracle.paired_retention(
-        h[fitted], y[fitted], h[measured], y[measured], block - block.min(), 1e-6, m.n_eff[0]
-    )
+    fit = (h, np.nan_to_num(y), fitted, None)
+    value, se = oracle.paired_retention(fit, h[measured], y[measured], block - block.min(), 1e-6)
     assert value == pytest.approx(m.retention[0])
     assert se == pytest.approx(m.se[0])
 

@@ -60,6 +60,9 @@ def test_told_apart_is_welchs_test(level):
     assert 0 < sum(found) < 200
     assert not told_apart([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], level)
     assert told_apart([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], level)
+    # Whole numbers, each off by up to a half: their means may be one apart for no reason.
+    assert not told_apart([7.0] * 3, [8.0] * 3, 0.99, 1 / 12, 1 / 12)
+    assert told_apart([7.0] * 3, [9.0] * 3, 0.9, 1 / 12 / 3, 1 / 12 / 3)
 
 
 def test_values_that_go_on_beyond_what_was_measured_say_so():

@@ -109,13 +109,10 @@ class PullLoop {
                           AddRows<T>{gradient(0, 0) + p * back_.units(), ld_});
     }
     for (int64_t r = 0; r < rows; ++r) {
-      Vec<T> sum{};
+      double sum = 0;  // the square of a small float is 0 as a float
       for (int s = 0; s < S; ++s)
-        for (int64_t u = 0; u < ld_; u += W) {
-          const Vec<T> g = load(gradient(s, r) + u);
-          sum += g * g;
-        }
-      to_.squares[t * scan_.streams + stream + r] = sum_lanes<T, RNNMEM_VECTOR_BYTES>(sum);
+        for (int64_t u = 0; u < H; ++u) sum += static_cast<double>(gradient(s, r)[u]) * gradient(s, r)[u];
+      to_.squares[t * scan_.streams + stream + r] = sum;
     }
   }
 

@@ -71,7 +71,8 @@ template <typename T>
 struct Answer {
   std::vector<T> features, last, distance, coordinates;
   std::vector<double> moment;
-  std::vector<T> pulled, squares;
+  std::vector<T> pulled;
+  std::vector<double> squares;
 };
 
 template <typename T>
@@ -211,7 +212,7 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
   Answer<T> a{std::vector<T>(steps * B * p.F, nan), std::vector<T>(p.state.size(), nan),
               std::vector<T>(steps * B * L, nan),   std::vector<T>(taken(p) * B * L * R, nan),
               std::vector<double>(L * d * d),       std::vector<T>(p.state.size(), nan),
-              std::vector<T>(steps * B, nan)};
+              std::vector<double>(steps * B, NAN)};
   std::vector<double> sums(groups * L * d * d);
   Scan<T> scan{ih.data(),
                bias_ih.data(),

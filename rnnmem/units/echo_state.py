@@ -77,13 +77,13 @@ BY_ACTIVATION = {"tanh": ECHO_TANH, "identity": ECHO_IDENTITY}
 class EchoState(nn.Module):
     """A reservoir: h' = (1 - leak) h + leak * act(W_ih x + W_hh h + b).
 
-    The weights are fixed (`requires_grad=False`) until you ask otherwise with `.requires_grad_()`.
+    The weights are copies, fixed (`requires_grad=False`) until you ask otherwise with `.requires_grad_()`.
 
     Args:
         weight_ih: input weights [H, I].
         weight_hh: recurrent weights [H, H].
         bias: [H], or None for zero.
-        leak: leak rate in (0, 1]; 1 forgets nothing of the update.
+        leak: leak rate in (0, 1]; at 1 the update takes the place of the state.
         activation: "tanh" or "identity" (a linear reservoir).
 
     Raises:
@@ -112,9 +112,9 @@ class EchoState(nn.Module):
             raise expected("leak", "a number in (0, 1]", shown(leak))
         if not isinstance(activation, str) or activation not in BY_ACTIVATION:
             raise expected("activation", " or ".join(map(repr, BY_ACTIVATION)), repr(activation))
-        self.weight_ih = nn.Parameter(weight_ih.detach(), requires_grad=False)
-        self.weight_hh = nn.Parameter(weight_hh.detach(), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.weight_ih = nn.Parameter(weight_ih.detach().clone(), requires_grad=False)
+        self.weight_hh = nn.Parameter(weight_hh.detach().clone(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.leak = float(leak)
         self.activation = activation
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rnnmem.errors import expected
 
 if TYPE_CHECKING:
@@ -170,14 +172,24 @@ def lag_rows(report: MemoryReport) -> list[list[float | int | None]]:
 
 def dynamics(report: MemoryReport) -> dict[str, Tensor | None]:
     """What is forgotten, learnable and used, at the report's lags; used: given lag + 1 tokens."""
+    found: dict[str, Tensor | None] = {}
     twins = {"forgotten_median": report.forgotten, "forgotten_inputs_median": report.forgotten_inputs}
-    found: dict[str, Tensor | None] = {
-        name: None if each is None else each.median[report.lags] for name, each in twins.items()
-    }
-    found["learnable_gain"] = None if report.learnable is None else report.learnable.gain[report.lags]
-    found["used_loss"] = None if report.used is None else report.used.loss
-    found["used_excess"] = None if report.used is None else report.used.excess
+    for name, each in twins.items():
+        found[name] = None if each is None else at_lags(report.lags, each.lags, each.median)
+    learnable, used = report.learnable, report.used
+    found["learnable_gain"] = None
+    if learnable is not None:
+        found["learnable_gain"] = at_lags(report.lags, learnable.lags, learnable.gain)
+    for name in ("loss", "excess"):
+        values = None if used is None else at_lags(report.lags, used.lengths - 1, getattr(used, name))
+        found[f"used_{name}"] = values
     return found
+
+
+def at_lags(lags: Tensor, known: Tensor, values: Tensor) -> Tensor:
+    """A curve's values at some lags; NaN where it does not go."""
+    place = torch.searchsorted(known, lags).clamp(max=len(known) - 1)
+    return torch.where(known[place] == lags, values[place], math.nan)
 
 
 def csv_bytes(head: list[str], rows: list[list[Any]]) -> bytes:

@@ -1,5 +1,7 @@
 """What is forgotten and what can be learned: closed forms, and gradients against torch's autograd."""
 
+import csv
+import io
 import math
 import sys
 
@@ -16,6 +18,7 @@ from rnnmem.pieces import Pieces, alone
 from rnnmem.runner import make_runner
 from rnnmem.task import Task
 from rnnmem.units import UNITS, EchoState
+from rnnmem.writers import COLUMNS, csv_bytes, lag_rows
 
 F64 = torch.float64
 
@@ -563,6 +566,10 @@ def test_short_sentences_are_measured_as_far_as_they_go():
     assert int(report.learnable.lags[-1]) == 15
     assert report.used.lengths[-1] == 16
     assert int(report.forgotten.lags[-1]) == int(report.forgotten_inputs.lags[-1]) == 15
+    rows = list(csv.DictReader(io.StringIO(csv_bytes(list(COLUMNS), lag_rows(report)).decode())))
+    gains = {int(row[COLUMNS[0]]): row["learnable_gain"] for row in rows}
+    assert float(gains[15]) == float(report.learnable.gain[15])
+    assert gains[18] == gains[128] == ""
     assert sum("up to lag 15, which a quarter of the streams go beyond" in w for w in report.warnings) == 1
 
 

@@ -79,27 +79,27 @@ def suitable_length_training(
     evidence |= {"used_span": u, "longest_context": longest}
     if u is None:
         return SuitableLength(None, None, evidence, "fewer than 16 blocks of targets: use a longer sequence")
+    tokens = f"{u} token{'s' * (u != 1)}"
     if trained_window is None:
         reason = (
-            f"the model uses {u} tokens; say with trained_window= at which window it was trained until "
+            f"the model uses {tokens}; say with trained_window= at which window it was trained until "
             "its validation loss had settled"
         )
         return SuitableLength(None, None, evidence, reason)
     if u == longest < trained_window:
-        more = "token" if u == 1 else "tokens"
-        reason = f"it uses {u} {more} or more: measure with lags of {trained_window - 1} or more"
+        reason = f"it uses {tokens} or more: measure with lags of {trained_window - 1} or more"
         return SuitableLength(None, None, evidence, reason)
     if FACTOR * u > trained_window:
         reason = (
-            f"the model uses {u} tokens, and twice that is more than the window of {trained_window} that it "
+            f"the model uses {tokens}, and twice that is more than the window of {trained_window} that it "
             "was trained at"
         )
         return SuitableLength(trained_window, u, {**evidence, "at_least": 1.0}, reason)
     length = 1 << (FACTOR * u - 1).bit_length()
-    reason = f"the model uses {u} tokens, and {length} is the first power of two from twice that on"
+    reason = f"the model uses {tokens}, and {length} is the first power of two from twice that on"
     if length > trained_window:
         length = trained_window
         reason = (
-            f"the model uses {u} tokens, and twice that needs the window of {length} that it was trained at"
+            f"the model uses {tokens}, and twice that needs the window of {length} that it was trained at"
         )
     return SuitableLength(length, u, {**evidence, "at_least": 0.0}, reason)

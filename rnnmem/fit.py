@@ -151,7 +151,7 @@ def fit_maps(
             moments = Moments(rows, band, size, space.dimension, values.device)
             # Of each row its newer tokens and all kinds of target are laid out beside the features.
             beside = (2 * allowed + 1) * space.dimension
-            sample = FitSample(max(size, beside), least, data.steps if by_stream else None)
+            sample = FitSample(size, least, data.steps if by_stream else None, beside)
         moments.add(values, chunk.age, lagged_targets(chunk, innovations, lags))
         null.add(values, chunk)
         sample.add(values, chunk, starts)

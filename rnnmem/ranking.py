@@ -124,7 +124,8 @@ def resolution(report: MemoryReport, indicator: str) -> float:
     """How far apart the values are that an indicator could have had near the one it has."""
     value = INDICATORS[indicator](report)
     if indicator == "memory_horizon":
-        beyond = [lag for lag in report.settings["inference_lags"] if value is not None and lag > value]
+        tested = report.settings.get("inference_lags") or report.lags.tolist()
+        beyond = [lag for lag in tested if value is not None and lag > value]
         return float(min(beyond) - value) if beyond and value is not None else 1.0
     if indicator == "used_span" and report.used is not None and value is not None:
         shorter = report.used.lengths[report.used.lengths < value]

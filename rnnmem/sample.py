@@ -12,6 +12,7 @@ from rnnmem.chunks import Chunk
 MOST_ROWS = 65_536
 FEWEST_ROWS = 16_384
 FLOATS = 2**22
+FLOATS_BESIDE = 2**25
 MOST_STORED = 2
 
 
@@ -32,13 +33,15 @@ class FitSample:
     """A bounded number of the last rows that count: at most 65,536, and fewer for large states.
 
     Args:
-        floats: numbers that a row is worth, its features or whatever else is made of it.
+        features: F.
         least_age: the age from which a row counts for some lag.
         steps: of each stream where whole streams are dropped (`split="streams"`), None where steps are.
+        beside: numbers that are laid out for each row besides.
     """
 
-    def __init__(self, floats: int, least_age: int, steps: int | None) -> None:
-        self.limit = min(MOST_ROWS, max(FEWEST_ROWS, FLOATS // floats))
+    def __init__(self, features: int, least_age: int, steps: int | None, beside: int = 1) -> None:
+        most = min(FLOATS // features, FLOATS_BESIDE // beside)
+        self.limit = min(MOST_ROWS, max(FEWEST_ROWS, most))
         self.least_age = least_age
         self.streams = None if steps is None else max(1, self.limit // steps)
         self.runs: list[list[tuple[Tensor, Chunk]]] = []

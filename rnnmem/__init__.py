@@ -5,7 +5,7 @@ sets networks side by side; `track` follows one while it is trained. `lyapunov_s
 and the other functions are what experts expect beside them.
 """
 
-from rnnmem import units
+from rnnmem import text, units
 from rnnmem.assess import assess, fit_recall
 from rnnmem.compare import compare
 from rnnmem.comparison import Comparison
@@ -41,6 +41,7 @@ __all__ = [
     "memory_capacity",
     "recall_angles",
     "recall_transfer",
+    "text",
     "track",
     "unit_entropy",
     "unit_information",

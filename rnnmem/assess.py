@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnmem.assessment import Assessment, fit_session
+from rnnmem.backends import slower
+from rnnmem.chunks import padded
 from rnnmem.dynamics import measure_dynamics
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.fit import FitOptions
@@ -27,7 +29,7 @@ from rnnmem.options import (
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
 from rnnmem.session import Session, measuring, open_session
-from rnnmem.task import read_task
+from rnnmem.task import as_function, read_task
 
 FAR = 1000  # steps that a lag may reach back even where every stream is shorter
 
@@ -83,8 +85,9 @@ def assess(
             an affine map cannot find; the linear curves stand beside, in `controls`.
         measures: what is measured besides what is kept, on which every report is built: "forgotten", how fast
             two different pasts become the same state, and "learnable", how far back a gradient reaches.
-        head: what makes logits (N, V) of the last layer's outputs (N, H); turns on "used", how much context
-            the model's own prediction profits from, and "learnable" is then of the loss's own gradient.
+        head: what makes logits (N, V) of the last layer's outputs (N, H), or its weight (V, H); turns on
+            "used", how much context the model's own prediction profits from, and "learnable" is then of the
+            loss's own gradient.
         targets: what the head predicts at each step, int64 (T, B) laid out like the inputs, -100 where there
             is nothing to predict; None: the next token.
         trained_window: the window in steps at which the model was trained until its validation loss had
@@ -113,6 +116,7 @@ def assess(
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     share, full = read_share("fit", fit), read_full(state)
     read_choice("readout", readout, ("linear", "features"))
+    head = as_function(head)
     wanted = read_measures(measures, head, targets, trained_window)
     read_precision(precision)
     show = read_flag("progress", progress)
@@ -137,7 +141,9 @@ def assess(
         fields, warnings = measure_dynamics(session, options, wanted, task)
         window = None if trained_window is None else int(trained_window)
         settings = {**report.settings, "trained_window": window}
-        return replace(report, **fields, settings=settings, warnings=[*report.warnings, *warnings])
+        warnings = [*report.warnings, *warnings, *padded(session.data)]
+        warnings += slower(backend, session.backend, session.network)
+        return replace(report, **fields, settings=settings, warnings=warnings)
 
 
 def fit_recall(

@@ -93,6 +93,14 @@ def choose_backend(name: str, network: Network | ObjectNetwork) -> str:
     raise expected("model", "one that a backend can run here", f"one refused by all: {refusals}")
 
 
+def slower(name: str, chosen: str, network: Network | ObjectNetwork) -> list[str]:
+    """Says that a slower backend than the network has ran, for want of what is installed."""
+    missing = BACKENDS["cpu"].missing()
+    if name != "auto" or chosen == "cpu" or missing is None or isinstance(network, ObjectNetwork):
+        return []
+    return [f"the reference backend ran, which is much slower than cpu, since that lacks {missing}"]
+
+
 def refusal(backend: Backend, network: Network | ObjectNetwork) -> str | None:
     """Why a backend cannot run a network, or None."""
     missing = backend.missing()

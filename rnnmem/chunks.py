@@ -19,6 +19,7 @@ CHUNK_FLOATS = 2**21
 CHUNK_ROWS = 8192
 BATCH_STREAMS = 2048
 LEAST_STREAMS, LEAST_STEPS = 16, 16
+TAIL = 32  # steps
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,21 @@ def ages(last: Tensor, part: Streams) -> tuple[Tensor, Tensor]:
     if part.lengths is not None:
         age = torch.where(times < part.lengths, age, ENDED)
     return age.clamp(min=-1), age[-1] if part.steps else last
+
+
+def padded(streams: Streams) -> list[str]:
+    """Says that most streams end in one input again and again, as padding does that nobody told of."""
+    tail = streams.inputs[-TAIL:]
+    if streams.lengths is not None or streams.steps <= TAIL:
+        return []
+    same = (tail == tail[-1]).flatten(2).all(dim=2) if tail.dim() == 3 else tail == tail[-1]
+    ends = same.all(dim=0)
+    if 2 * int(ends.sum()) < streams.batch:
+        return []
+    return [
+        f"{int(ends.sum())} of {streams.batch} streams end in one input, {TAIL} times or more: if that is "
+        "padding, say with lengths= where they end"
+    ]
 
 
 def read_streams(

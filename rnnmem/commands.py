@@ -18,6 +18,7 @@ from rnnmem.errors import expected
 from rnnmem.report import MemoryReport
 
 REPORTS = (".html", ".json", ".png", ".csv")
+MOST_BYTES = 512  # rows of an embedding of bytes: some more may stand for other things
 STATES = {"output": ("output",), "full": ("full",), "both": ("output", "full")}
 
 
@@ -154,6 +155,9 @@ def embedding_for(arguments: argparse.Namespace, checkpoint: Checkpoint, data: D
             f"tokens 0 ... {len(table) - 1}, the rows of the embedding in {checkpoint.path}",
             f"{low if low < 0 else high} in {arguments.vocab or data.path}",
         )
+    if arguments.tokens == "byte" and len(table) > MOST_BYTES:
+        what = f"'byte', of which there are 256, for the {len(table):,} rows of {checkpoint.path}"
+        raise expected("--tokens", "the kind of token that the network was trained on", what)
     return table
 
 
@@ -174,6 +178,9 @@ def check_floats(arguments: argparse.Namespace, checkpoint: Checkpoint, data: Da
 
 def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the options that go to `assess` and `compare` as they are."""
+    for option, given in (("--trained-window", arguments.trained_window), ("--targets", arguments.targets)):
+        if given is not None and not arguments.head:
+            raise expected(option, "--head KEY beside it, which makes predictions of states", "none")
     options = {
         name: getattr(arguments, name)
         for name in ("lags", "layer", "fit", "split", "washout", "trained_window", "readout")

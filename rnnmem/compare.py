@@ -17,6 +17,7 @@ from rnnmem.network import read_network
 from rnnmem.options import read_choice
 from rnnmem.ranking import FEWEST_SEEDS
 from rnnmem.report import MemoryReport
+from rnnmem.task import as_function
 from rnnmem.units import UNITS
 
 MATCHED = 0.05
@@ -132,20 +133,6 @@ def assess_state(
     warnings = [*report.warnings, *about_whole_network(before.warnings)]
     fields: dict[str, Any] = {"learnable": before.learnable, "used": before.used}
     return replace(report, **fields, settings=settings, warnings=warnings)
-
-
-def as_function(head: Any) -> Any:
-    """A head that makes logits: a weight [V, H] is applied."""
-    if not isinstance(head, Tensor):
-        return head
-
-    def logits(outputs: Tensor) -> Tensor:
-        if head.dtype != outputs.dtype or head.device != outputs.device:
-            what = f"a weight of {outputs.dtype} on {outputs.device} like the model"
-            raise expected("head", what, f"{head.dtype} on {head.device}")
-        return outputs @ head.T
-
-    return logits
 
 
 def seeds_of(name: str, value: Any) -> list[Any]:

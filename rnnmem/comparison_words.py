@@ -94,7 +94,8 @@ RANK_HEAD = ("network", "place", "mean over seeds", "95 % interval")
 RANKED = {"own_capacity": "own capacity, in tokens", "memory_horizon": "memory horizon, in steps"}
 RANKED_NOTE = (
     "Keeping more is not being better. A place is a range where Welch's test, at 95 % over all pairs "
-    "together, does not tell networks apart; the interval is the mean's, by Student's t over seeds."
+    "together, does not tell networks apart; the interval is the mean's, by Student's t over seeds, and "
+    "counts that steps are whole and not every lag is tested."
 )
 
 
@@ -118,7 +119,7 @@ def rank_row(rank: Rank) -> list[str]:
         rank.name,
         place,
         least + number(rank.mean, 2),
-        f"{number(rank.low, 2)} to {number(rank.high, 2)}",
+        "cut off by the lags" if rank.at_least else f"{number(rank.low, 2)} to {number(rank.high, 2)}",
     ]
 
 

@@ -71,7 +71,12 @@ def used_sentence(report: MemoryReport) -> str:
     if span == int(found.lengths[-1]):
         return f"Used: the model's prediction profits from {plural(span, noun(report)[1])} or more."
     what = plural(span, noun(report)[1])
-    return f"Used: the model's prediction profits from the last {what}, to within .01 bit."
+    told = f"Used: the model's prediction profits from the last {what}, to within .01 bit."
+    if report.memory_horizon is not None and span > report.memory_horizon + 1:
+        told += (
+            " That is more than it remembers: memory counts single tokens that an affine reading finds again."
+        )
+    return told
 
 
 def training_text(report: MemoryReport) -> str:

@@ -199,7 +199,8 @@ class MemoryMeter:
         if carry is not None:
             streams = len(carry.age)
             if session.data.batch != streams:
-                raise expected("inputs", f"{streams} streams like the chunks before", session.data.batch)
+                wanted = f"{streams} streams like the chunks before (reset() begins anew)"
+                raise expected("inputs", wanted, session.data.batch)
             if (carry.tokens is not None) != session.space.tokens:
                 raise expected("inputs", "tokens or floats like the chunks before", "the other")
 

@@ -16,6 +16,7 @@ from rnnmem.network import Network
 from rnnmem.session import Session
 
 NONE = -100  # no target, as in torch.nn.functional.cross_entropy
+SUM = 1e-4  # that probabilities may be off from adding up to 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,20 @@ def read_task(session: Session, head: Any, targets: Any) -> Task:
     return task
 
 
+def as_function(head: Any) -> Any:
+    """A head that makes logits: a weight [V, H] is applied."""
+    if not isinstance(head, Tensor):
+        return head
+
+    def logits(outputs: Tensor) -> Tensor:
+        if head.dtype != outputs.dtype or head.device != outputs.device:
+            what = f"a weight of {outputs.dtype} on {outputs.device} like the model"
+            raise expected("head", what, f"{head.dtype} on {head.device}")
+        return outputs @ head.T
+
+    return logits
+
+
 def read_targets(session: Session, targets: Any) -> Tensor:
     """Targets as given, checked, time first."""
     shape = tuple(session.data.inputs.shape[:2])
@@ -153,6 +168,10 @@ def read_logits(head: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     if int(targets.max()) >= logits.shape[1]:
         what = f"a logit for each target, up to {int(targets.max())}"
         raise expected("head", what, f"{logits.shape[1]} of them")
+    if logits.shape[1] > 1 and bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < SUM).all()):
+        raise expected(
+            "head", "logits", "probabilities, which add up to 1: give what comes before the softmax"
+        )
     if bool((logits.isnan() | (logits == math.inf)).any()):
         raise expected("head", "finite logits (or -Inf for what cannot be)", "NaN or Inf")
     told = logits.gather(1, targets.to(logits.device).unsqueeze(1))

@@ -154,7 +154,12 @@ def lag_table(report: MemoryReport) -> list[str]:
     if any(beyond):
         notes.append(bullet("*: above the inference control beyond chance (95 % over all lags together)"))
     if (bits := words.entropy(report)) is not None:
-        notes.append(bullet(f"bits: Gaussian bits kept; a token has {number(bits, 2)} bits of entropy"))
+        notes.append(
+            bullet(
+                f"bits: Gaussian bits kept, cut off at a token's entropy of {number(bits, 2)} bits; small "
+                "values are biased up, and tokens are no Gaussian vectors: compare bits with bits only"
+            )
+        )
     if len(indices) < len(lags):
         notes.append(bullet(f"{len(indices)} of {len(lags)} lags are shown; report.save writes all of them"))
     head = [title.format(window=words.window_text(report).removeprefix("the ")) for title in LAG_HEAD]

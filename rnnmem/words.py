@@ -180,7 +180,7 @@ def first_beyond(report: MemoryReport) -> int | None:
 def not_settled(report: MemoryReport) -> str:
     """Why there is no memory horizon."""
     if report.controls["inference"] is None:
-        return "the inference control, which tells memory from inference, was not measured"
+        return "the inference control, which tells memory from inference, was not measured (assess does)"
     if not tested_lags(report):
         return "no lag from 1 on was compared with the inference control"
     if report.own.judged:
@@ -291,7 +291,11 @@ def measured_facts(report: MemoryReport) -> list[tuple[str, str]]:
         pairs.append(("entropy of a token", f"{number(entropy(report), 2)} bits"))
     asked = settings.get("requested_order")
     told = TOLD if asked != settings.get("innovation_order") else (*TOLD, "requested_order")
-    rest = ((SETTINGS.get(k, k.replace("_", " ")), v) for k, v in settings.items() if k not in told)
+    rest = (
+        (SETTINGS.get(k, k.replace("_", " ")), v)
+        for k, v in settings.items()
+        if k not in told and v is not None
+    )
     return pairs + [(name, short_text(value)) for name, value in rest]
 
 

@@ -579,3 +579,13 @@ def test_a_head_that_does_not_fit_is_told_before_anything_is_measured(monkeypatc
     for head in (torch.nn.Linear(7, 9), torch.nn.Linear(6, 8)):
         with pytest.raises(rnnmem.RnnMemError, match="head: expected"):
             rnnmem.assess(torch.nn.GRU(3, 6), torch.arange(9).repeat(100, 3).T, head=head, **given)
+
+
+def test_a_head_of_probabilities_is_told_and_a_weight_is_one():
+    torch.manual_seed(0)
+    tokens, given = torch.randint(9, (900, 3)), {"embedding": torch.randn(9, 3), "lags": 2}
+    model, head = torch.nn.GRU(3, 6), torch.nn.Linear(6, 9, bias=False)
+    with pytest.raises(rnnmem.RnnMemError, match="head: expected logits, got probabilities"):
+        rnnmem.assess(model, tokens, head=torch.nn.Sequential(head, torch.nn.Softmax(-1)), **given)
+    losses = [rnnmem.assess(model, tokens, head=each, **given).used.loss for each in (head, head.weight)]
+    assert torch.equal(*losses)

@@ -1,6 +1,8 @@
 """What users' own objects and classes do that torch's modules do not."""
 
 import math
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch.nn.utils import parametrizations, prune
 
 import rnnmem
+from rnnmem import ops
 from rnnmem.units import EchoState
 
 
@@ -299,3 +302,50 @@ def test_a_reservoir_has_weights_of_its_own():
     with torch.no_grad():
         unit.weight_hh.mul_(2)
     assert torch.equal(weight, 0.5 * torch.eye(3))
+
+
+def test_padding_that_nobody_told_of_is_asked_about():
+    torch.manual_seed(0)
+    tokens = torch.randint(1, 9, (700, 4))
+    tokens[-200:, :3] = 0
+    given = {"embedding": torch.randn(9, 3), "lags": 2, "measures": ("kept",)}
+    model, told = torch.nn.GRU(3, 6), "3 of 4 streams end in one input"
+    said = rnnmem.assess(model, tokens, **given).warnings
+    assert sum(line.startswith(told) for line in said) == 1
+    lengths = torch.tensor([500, 500, 500, 700])
+    assert not [w for w in rnnmem.assess(model, tokens, lengths=lengths, **given).warnings if told in w]
+    floats = torch.randn(700, 4, 3)
+    floats[-100:, :2] = 0
+    said = rnnmem.assess(model, floats, lags=2, measures=("kept",)).warnings
+    assert sum(line.startswith("2 of 4 streams end in one input") for line in said) == 1
+
+
+def test_a_missing_extension_is_said_in_the_report(monkeypatch):
+    monkeypatch.setattr(ops, "_extension", None)
+    monkeypatch.setattr(ops, "_missing", "the compiled extension")
+    report = rnnmem.assess(torch.nn.GRU(3, 6), torch.randn(900, 3, 3), lags=2, measures=("kept",))
+    assert report.backend == "reference"
+    assert sum(line.startswith("the reference backend ran") for line in report.warnings) == 1
+
+
+def test_where_nothing_varies_nothing_is_kept_or_lost():
+    report = rnnmem.assess(torch.nn.GRU(3, 6), torch.ones(900, 3, 3), lags=2, measures=("kept",))
+    assert report.capacity is None
+    assert report.own_capacity is None
+    assert report.suitable_length().length is None
+    assert str(report)
+    assert report._repr_html_()
+
+
+def test_maps_of_other_weights_say_nothing_of_transfer():
+    inputs = torch.randn(900, 3, 2)
+    maps = rnnmem.fit_recall(torch.nn.GRU(2, 5), inputs, lags=2)
+    with pytest.raises(rnnmem.RnnMemError, match="maps: expected maps fitted to this model"):
+        rnnmem.recall_transfer(torch.nn.GRU(2, 5), maps, inputs)
+
+
+def test_python_m_runs_the_commands():
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnmem", "info"], capture_output=True, text=True, check=True
+    )
+    assert rnnmem.__version__ in done.stdout

@@ -29,8 +29,8 @@ def interpolation(lags: Tensor, count: int) -> Tensor:
 
 
 def amount_weights(curve: Curve, n: int) -> Tensor | None:
-    """Weights [K] of M(n), or None where it is undefined (no lag 0 in the grid)."""
-    if int(curve.lags[0]) != 0:
+    """Weights [K] of M(n), or None where it is undefined (no lag 0 in the grid, or NaN there)."""
+    if int(curve.lags[0]) != 0 or not curve.measured:
         return None
     last = last_lag(curve)
     if last is None:

@@ -40,7 +40,9 @@ def suitable_length_memory(own: Curve) -> SuitableLength:
     total, more = capacity(own), capacity_at_least(own)
     evidence = {"own_capacity": total, "share": SHARE, "max_lag": float(own.lags[-1])}
     if total is None:
-        return SuitableLength(None, None, evidence, "lag 0 is not among the lags, so capacity is undefined")
+        return SuitableLength(
+            None, None, evidence, "lag 0 is not among the lags, or was not measured: capacity is undefined"
+        )
     if more is None:
         return SuitableLength(None, None, evidence, "fewer than 16 blocks: measure a longer sequence")
     if total <= 0:
@@ -97,6 +99,8 @@ def suitable_length_training(
         return SuitableLength(trained_window, u, {**evidence, "at_least": 1.0}, reason)
     length = 1 << (FACTOR * u - 1).bit_length()
     reason = f"the model uses {tokens}, and {length} is the first power of two from twice that on"
+    if length == trained_window:
+        reason += ": the window that it was trained at; a longer one is not expected to add to it"
     if length > trained_window:
         length = trained_window
         reason = (

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnnmem.errors import expected
 from rnnmem.fit import lagged_targets, walk
+from rnnmem.network import fingerprint
 from rnnmem.options import read_flag, read_full
 from rnnmem.recall import RecallMaps
 from rnnmem.session import measuring, open_session
@@ -78,6 +79,9 @@ def recall_transfer(
         size = session.network.feature_size(session.full)
         if size not in (None, maps.features):
             raise expected("maps", f"maps that read {size} features like this model's state", maps.features)
+        weights = fingerprint(session.network, session.space.embedding)
+        if maps.settings.get("weights") not in (None, weights) and weights is not None:
+            raise expected("maps", "maps fitted to this model", "maps of other weights or another embedding")
         if session.space.source != maps.settings["semantics"] or session.space.dimension != maps.dimension:
             wanted = f"{maps.dimension} dimensions, of {maps.settings['semantics']}, like the maps"
             what = f"{session.space.dimension}, of {session.space.source}"

@@ -41,7 +41,7 @@ import re
 import sys
 import sysconfig
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,7 +53,7 @@ from scipy.signal import lfilter
 import rnnmem
 from rnnmem import text
 from rnnmem.assess import describe_settings
-from rnnmem.assessment import Assessment, fit_session
+from rnnmem.assessment import Assessment
 from rnnmem.options import parts, read_fit_options
 from rnnmem.session import open_session
 from rnnmem.units import EchoState
@@ -267,9 +267,8 @@ def summarise(draw, seed):
         )  # fmt: skip
         first = parts(split, 0.5, session.data.steps, session.data.batch)
         settings = describe_settings(options, -1, "output", 0.5)
-        job, runner = Assessment(session, options, first, settings), session.runner()
-        fitted = fit_session(replace(session, data=job.fitting), runner, options, settings)
-        return fitted.maps, job.summary(job.measure(runner, fitted, session.flops))
+        fitted, _, report = Assessment(session, options, first, settings).kept(session.runner(), show=False)
+        return fitted.maps, report
 
 
 def measure(draw, seed):

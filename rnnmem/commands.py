@@ -40,6 +40,9 @@ def run_assess(arguments: argparse.Namespace) -> None:
     data = read_data(arguments)
     checkpoint = read_checkpoint(arguments, arguments.checkpoints[0])
     options = measuring_options(arguments, data, checkpoint)
+    for option, given in (("--trained-window", arguments.trained_window), ("--targets", arguments.targets)):
+        if given is not None and arguments.head is None:
+            raise expected(option, "--head KEY beside it, which makes predictions of states", "none")
     reports: dict[str, MemoryReport] = {}
     for state in STATES[arguments.state]:
         if any(map(carries_output_only, reports.values())):
@@ -178,9 +181,6 @@ def check_floats(arguments: argparse.Namespace, checkpoint: Checkpoint, data: Da
 
 def measuring_options(arguments: argparse.Namespace, data: Data, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the options that go to `assess` and `compare` as they are."""
-    for option, given in (("--trained-window", arguments.trained_window), ("--targets", arguments.targets)):
-        if given is not None and not arguments.head:
-            raise expected(option, "--head KEY beside it, which makes predictions of states", "none")
     options = {
         name: getattr(arguments, name)
         for name in ("lags", "layer", "fit", "split", "washout", "trained_window", "readout")

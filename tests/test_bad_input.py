@@ -388,7 +388,10 @@ ASSESS_OPTIONS = {
     },
     "head": {
         "none-for-used": also(None, measures=("kept", "used")),
-        "tensor": torch.zeros(V, H),
+        "weight-of-rank-1": torch.zeros(V),
+        "weight-of-ints": torch.zeros(V, H).long(),
+        "weight-of-another-size": also(torch.ones(V, H + 1), **WITH_TOKENS),
+        "probabilities": also(lambda outputs: torch.full((len(outputs), V), 1 / V), **WITH_TOKENS),
         "wrong-size": also(nn.Linear(H + 1, V), **WITH_TOKENS),
         "no-tensor": also(lambda outputs: outputs.tolist(), **WITH_TOKENS),
         "ints": also(lambda outputs: outputs.long(), **WITH_TOKENS),
@@ -571,7 +574,7 @@ def test_chunks_have_the_streams_of_those_before():
     one.update(X[:100])
     before = one.state_dict()
     line = refused("inputs", one.update, X[100:, :3])
-    assert "4 streams like the chunks before, got 3" in line
+    assert "4 streams like the chunks before (reset() begins anew), got 3" in line
     refused("inputs", one.warm, torch.cat((X, X), 1))
     refused("inputs", one.update, with_value(X, (20, 2, 1), NAN))
     assert same(one.state_dict(), before)  # a chunk that is refused leaves no trace

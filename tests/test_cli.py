@@ -246,9 +246,12 @@ MISTAKES = {
     ),
     "targets-headless": (
         "assess headed.pt --data x.npy --lags 2 --targets classes.npy",
-        "targets: expected None",
+        "--targets: expected --head KEY",
     ),
-    "used": ("assess gru.pt --data ids.npy --lags 2 --trained-window 9", "--trained-window: expected None"),
+    "used": (
+        "assess gru.pt --data ids.npy --lags 2 --trained-window 9",
+        "--trained-window: expected --head KEY",
+    ),
     "demo-text": ("demo --text no.txt", "--text: expected a readable UTF-8 text, got no.txt"),
     "demo-short": ("demo --text tiny.txt", "--text: expected at least 20,000 words"),
     "demo-minutes": ("demo --minutes 0", "--minutes: expected a positive number, got 0.0"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rnnmem.learning import Learnable
 
 SHARE = 0.95
-FACTOR = 2  # a hypothesis: a window of n gives n - u + 1 targets their full context, and starts from nothing
+FACTOR = 2  # tried in docs/suitable_length.md: a window of n gives n - u + 1 targets their full context
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,7 @@ def cell(task, unit, rows):
         "chance": rows[0]["chance"],
         "bits": scores[:, :, 0].mean(0).tolist(),
         "accuracy": scores[:, :, 1].mean(0).tolist(),
+        "own_window": [own_score(rows, n, which) for n in WINDOWS],
         "best": WINDOWS[best],
         "as_good": [n for n, fine in zip(WINDOWS, good.tolist(), strict=True) if fine],
         "counts": float(scores[:, :, 0].mean(0).min()) <= BEATS_CHANCE * rows[0]["chance"],
@@ -285,6 +286,12 @@ def cell(task, unit, rows):
         "advice": on_grid([found["length"] for found in settled]),
         "u": on_grid([found["used_span"] for found in settled]),
     }
+
+
+def own_score(rows, length, which):
+    """Mean score inside windows of the length trained at, from zero; None where they hold no target."""
+    found = [row["windows"][str(length)]["own_window"] for row in rows]
+    return None if None in found else sum(each[which] for each in found) / len(found)
 
 
 def on_grid(lengths):
@@ -353,8 +360,24 @@ def table(results):
         for name, found in tally(counted).items():
             good, below = (f"{found[key]} of {found['cells']}" for key in ("as_good", "two_below_not"))
             lines.append(f"| {name} | {good} | {below} | {found['mean']:.0f} |")
-        lines.append("")
+        lines += [
+            "",
+            "Scores inside windows of the length trained at, begun from zero:",
+            "",
+            *own_rows(cells),
+            "",
+        ]
     return "\n".join(lines)
+
+
+def own_rows(cells):
+    """One row for each cell: score by window, inside such windows."""
+    lines = ["| task | unit | " + " | ".join(map(str, WINDOWS)) + " |", "|---" * (2 + len(WINDOWS)) + "|"]
+    for found in cells:
+        form = "{:.3f}" if found["task"] in BY_BITS else "{:.1%}"
+        shown = ["-" if value is None else form.format(value) for value in found["own_window"]]
+        lines.append("| " + " | ".join([found["task"], found["unit"], *shown]) + " |")
+    return lines
 
 
 def rows_of(cells):

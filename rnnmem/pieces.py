@@ -18,7 +18,7 @@ from rnnmem.runner import NetworkRunner, stream_join
 from rnnmem.tree import tree_map
 
 SPAN, ROUNDS = 32_768, 16  # rows, and stretches, that are run to visit states
-MOST_ROWS, SHARED = 16_384, 4  # rows whose gates are kept, and how often each is read at least
+MOST_ROWS, SHARED = 65_536, 4  # rows whose gates are kept, and how often each is read at least
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Pieces:
 class Reading:
     """A network that reads only some rows of the data, again and again.
 
-    Where they are few, and many in one row, what its gates make of each is worked out once.
+    Where each is read often, and they are fewer than the tokens, its share of the gates is worked out once.
 
     Args:
         pieces: the network in motion, and all data.
@@ -153,12 +153,14 @@ class Reading:
 
     def __init__(self, pieces: Pieces, step: Tensor, stream: Tensor, before: int) -> None:
         self.data, self.runner = pieces.data, pieces.runner
+        self.rows: Tensor | None = None
         times = step - torch.arange(before + 1).unsqueeze(1)
-        self.rows: Tensor | None = (stream * self.data.steps + times).unique()
-        if len(self.rows) > MOST_ROWS or len(self.rows) * SHARED > times.numel():
-            self.rows = None
+        rows = (stream * self.data.steps + times).unique()
+        embedding = pieces.runner.embedding
+        known = embedding is not None and len(embedding) <= len(rows)  # tokens are fewer than rows
+        if known or len(rows) > MOST_ROWS or len(rows) * SHARED > times.numel():
             return
-        at = self.rows.to(self.data.inputs.device)
+        self.rows, at = rows, rows.to(self.data.inputs.device)
         self.runner = pieces.runner.reading(self.data.inputs[at % self.data.steps, at // self.data.steps])
 
     def store(self, step: Tensor, stream: Tensor, at: int, state: Any) -> tuple[Tensor, Any]:

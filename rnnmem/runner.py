@@ -36,7 +36,13 @@ class Runner(Protocol):
 
 
 class NetworkRunner(Runner, Protocol):
-    """A network in motion on inputs of its own."""
+    """A network in motion on inputs of its own.
+
+    Attributes:
+        embedding: what it reads for each token, or None where it is given what it reads.
+    """
+
+    embedding: Tensor | None
 
     def reading(self, rows: Tensor) -> NetworkRunner:
         """The network in motion on these rows [N, I] (tokens [N]) alone: its inputs are their numbers.

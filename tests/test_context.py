@@ -115,8 +115,8 @@ def test_losses_are_those_of_each_window_alone(layers):
 @pytest.mark.parametrize("embedded", [False, True])
 def test_rows_read_by_number_are_those_read(backend, embedded):
     torch.manual_seed(0)
-    model, table = nn.LSTM(3, 6, num_layers=2).double(), torch.randn(5, 3).double()
-    inputs = tokens(90, 4, 5) if embedded else torch.randn(90, 4, 3).double()
+    model, table = nn.LSTM(3, 6, num_layers=2).double(), torch.randn(50, 3).double()
+    inputs = tokens(90, 4, 50) if embedded else torch.randn(90, 4, 3).double()
     runner = make_runner(read_network(model, -1), backend, table if embedded else None, False)
     step, stream = torch.tensor([[20, 70, 31], [21, 71, 32]]), torch.tensor([0, 3, 3])
     with torch.no_grad():

@@ -95,8 +95,8 @@ def as_function(head: Any) -> Any:
     """A head that makes logits: a weight [V, H] is applied."""
     if not isinstance(head, Tensor):
         return head
-    if head.dim() != 2 or not head.is_floating_point():
-        raise expected("head", "a weight (V, H) of floats", f"{head.dtype} of shape {tuple(head.shape)}")
+    if head.dim() != 2:
+        raise expected("head", "a weight (V, H)", f"shape {tuple(head.shape)}")
 
     def logits(outputs: Tensor) -> Tensor:
         if head.dtype != outputs.dtype or head.device != outputs.device:

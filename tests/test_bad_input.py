@@ -389,7 +389,7 @@ ASSESS_OPTIONS = {
     "head": {
         "none-for-used": also(None, measures=("kept", "used")),
         "weight-of-rank-1": torch.zeros(V),
-        "weight-of-ints": torch.zeros(V, H).long(),
+        "weight-of-ints": also(torch.zeros(V, H).long(), **WITH_TOKENS),
         "weight-of-another-size": also(torch.ones(V, H + 1), **WITH_TOKENS),
         "probabilities": also(lambda outputs: torch.full((len(outputs), V), 1 / V), **WITH_TOKENS),
         "wrong-size": also(nn.Linear(H + 1, V), **WITH_TOKENS),

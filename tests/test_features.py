@@ -65,7 +65,8 @@ def test_the_linear_curves_are_those_of_a_linear_reading():
     ):
         assert torch.equal(report.controls[name], value)
         assert linear.controls[name] is None
-    assert torch.equal(report.controls["window"], linear.controls["window"])
+    # Sums over other chunks, which are as long as the features allow.
+    torch.testing.assert_close(report.controls["window"], linear.controls["window"], atol=1e-12, rtol=0)
     assert report.settings["features"] == linear.settings["features"] + COUNT
 
 

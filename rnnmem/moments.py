@@ -101,11 +101,12 @@ class Moments:
         for first in range(0, len(maps), group):
             some = maps[first : first + group]
             index = torch.tensor(some, device=rows.device)
-            block = torch.stack([pick(targets[each], mask) for each in some], dim=1)
-            block = block - self.target_pilot[index]
+            block = rows.new_empty(len(rows), len(some), dimension)
+            for place, each in enumerate(some):
+                torch.sub(pick(targets[each], mask), self.target_pilot[each], out=block[:, place])
             cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
             self.cross[index] += cross.transpose(0, 1).double()
-            self.target[index] += block.sum(dim=0, dtype=torch.float64)
+            self.target[index] += block.sum(dim=0).double()
 
     def of_first(self, features: int) -> Moments:
         """The moments of the first features alone; views."""

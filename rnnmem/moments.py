@@ -106,7 +106,7 @@ class Moments:
                 torch.sub(pick(targets[each], mask), self.target_pilot[each], out=block[:, place])
             cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
             self.cross[index] += cross.transpose(0, 1).double()
-            self.target[index] += block.sum(dim=0).double()
+            self.target[index] += block.sum(dim=0, dtype=torch.float64)
 
     def of_first(self, features: int) -> Moments:
         """The moments of the first features alone; views."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import rnnmem
+from rnnmem.moments import Moments, Rows
 
 # Retention is a difference from 1 and bits are logarithms: their absolute errors are relative ones of sums.
 SAME = {"rtol": 1e-6, "atol": 1e-6, "equal_nan": True}
@@ -365,3 +366,15 @@ def test_semantics_of_another_kind_than_the_maps_are_refused():
     model_inputs = data.inputs[..., :3]
     with pytest.raises(rnnmem.RnnMemError, match="semantics: expected a tensor beside the inputs"):
         meter.update(model_inputs)
+
+
+def test_means_of_targets_that_drift_keep_their_digits():
+    """Far from the pilot, which is the first chunk's mean: a sum of float32 would lose five of them."""
+    torch.manual_seed(0)
+    rows = Rows(torch.tensor([0]), "time", 0)
+    moments = Moments(rows, [0], 2, 3, torch.device("cpu"))
+    chunks = [torch.randn(4000, 2, 3), torch.randn(4000, 2, 3) + 100]
+    for chunk in chunks:
+        moments.add(torch.randn(4000, 2, 2), torch.zeros(4000, 2, dtype=torch.int64), [chunk])
+    exact = torch.cat(chunks).flatten(0, 1).double().mean(dim=0)
+    torch.testing.assert_close(moments.target_mean()[0], exact, atol=1e-6, rtol=0)

@@ -155,7 +155,7 @@ class ContextUse:
 
         A region lies between two multiples of `REGION` steps of one stream.
         """
-        found = []
+        found = [torch.zeros(0, self.task.streams, dtype=torch.int64)]
         for begin in range(0, self.task.steps, AT_ONCE * REGION):
             real = self.task.between(begin, begin + AT_ONCE * REGION) != NONE
             real[: max(0, before - begin)] = False

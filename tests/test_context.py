@@ -423,3 +423,10 @@ def test_the_curve_comes_back_from_json(tmp_path):
     assert back.to_dict() == report.to_dict()
     assert back.used.span() == report.used.span()
     assert back.suitable_length("training") == report.suitable_length("training")
+
+
+def test_streams_of_one_token_have_nothing_to_predict():
+    given = {"embedding": torch.randn(5, 3), "head": nn.Linear(4, 5), "split": "streams", "lags": [0]}
+    report = rnnmem.assess(nn.GRU(3, 4), tokens(1, 4000, 5), **given)
+    assert report.used is None
+    assert sum(line.startswith("context used: not measured") for line in report.warnings) == 1

@@ -176,6 +176,9 @@ class InferenceControl:
         Zero for windows that end in no row of the part: these are not run.
         """
         real = self.counted(part, windows)
+        zero = torch.zeros(*real.shape, features, dtype=self.space.dtype(self.data.inputs, self.data.aligned))
+        if not bool(real.any()):
+            return [zero] * len(self.lags)
         start, stream = windows.start[real], windows.stream[real]
         state = self.runner.init_state(len(start))
         at, found = 0, []
@@ -190,7 +193,6 @@ class InferenceControl:
                 values, state = self.runner.store(chunk, state)
                 values, at = values[-1], at + length
             found.append(values)
-        zero = torch.zeros(*real.shape, features, dtype=self.space.dtype(self.data.inputs, self.data.aligned))
         if bool(real.all()):
             return [zero if f is None else f.unflatten(0, real.shape) for f in found]
         return [zero if f is None else zero.to(f).index_put((real,), f) for f in found]

@@ -162,3 +162,26 @@ def test_inputs_that_do_not_vary_are_no_fault_of_their_number():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report._repr_html_()
+
+
+class Picky:
+    """Runs no step of nobody."""
+
+    def init_state(self, batch):
+        assert batch > 0
+        return torch.zeros(batch, 1)
+
+    def step(self, x, state):
+        assert len(x) > 0
+        return 0.5 * state + x, 0.5 * state + x
+
+
+def test_windows_that_end_in_no_row_are_not_run():
+    """Of lags 6 and 9 alone, and the first two thousand sentences have no row at either."""
+    torch.manual_seed(6)
+    lengths = torch.full((8000,), 4)
+    lengths[3000::4] = 20
+    given = {"lags": [6, 9], "split": "streams", "fit": 0.6, "lengths": lengths, "measures": ("kept",)}
+    report = rnnmem.assess(Picky(), torch.randn(20, 8000, 1), **given)
+    assert bool(report.controls["inference"].isfinite().all())
+    assert bool((report.controls["inference"].abs() < 0.05).all())

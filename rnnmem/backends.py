@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rnnmem.errors import expected
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network
 from rnnmem.reference import ReferenceScan
 from rnnmem.scan import Scan
 from rnnmem.units import UNITS, Unit, Weights
+from rnnmem.user_object import ObjectNetwork
 
 DENSE_UNITS = ("rnn_tanh", "rnn_relu", "gru", "lstm", "echo_tanh", "echo_identity")
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from rnnmem.errors import expected
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network
 from rnnmem.semantics import SemanticSpace
+from rnnmem.user_object import ObjectNetwork
 
 ENDED = -2
 FRESH = -1

@@ -12,7 +12,7 @@ from rnnmem.backends import BACKENDS, choose_backend
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.measurement import Measurement
 from rnnmem.meter_state import check_equal, read_carry, read_state, read_tally
-from rnnmem.network import Network, ObjectNetwork, digest_of, fingerprint, read_network
+from rnnmem.network import Network, digest_of, fingerprint, read_network
 from rnnmem.options import read_full, read_precision
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -22,6 +22,7 @@ from rnnmem.summary import summarise
 from rnnmem.sync import added_up, check_alike, check_group, digest
 from rnnmem.tally import Tally
 from rnnmem.tree import leaves
+from rnnmem.user_object import ObjectNetwork
 
 STRANGE = (
     "the maps were fitted to other weights or another embedding than this model's: how well they read this "

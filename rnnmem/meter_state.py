@@ -10,11 +10,12 @@ from torch import Tensor
 
 from rnnmem.chunks import ENDED, Carry
 from rnnmem.lags import LARGEST, is_int
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network
 from rnnmem.recall import RecallMaps
 from rnnmem.runner import make_runner
 from rnnmem.tally import COUNTS, MOST_BLOCKS, Tally
 from rnnmem.tree import leaves, unflatten
+from rnnmem.user_object import ObjectNetwork
 
 
 def read_carry(maps: RecallMaps, dtype: torch.dtype, given: dict[str, Any]) -> Carry:

@@ -10,10 +10,11 @@ from torch import Tensor
 from rnnmem.backends import BACKENDS
 from rnnmem.chunks import Chunk
 from rnnmem.errors import RnnMemError, expected
-from rnnmem.network import Network, ObjectNetwork
+from rnnmem.network import Network
 from rnnmem.reference import project
 from rnnmem.scan import Projected, Projection, Scan
 from rnnmem.tree import tree_map
+from rnnmem.user_object import ObjectNetwork
 
 
 class ChangedShape(RnnMemError):

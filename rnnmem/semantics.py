@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnmem.errors import expected
-from rnnmem.network import Network, ObjectNetwork, refuse_made
+from rnnmem.network import Network, refuse_made
+from rnnmem.user_object import ObjectNetwork
 
 EXACT = 256
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from rnnmem.backends import choose_backend
 from rnnmem.chunks import Streams, check_data, read_streams
-from rnnmem.network import Network, ObjectNetwork, read_network
+from rnnmem.network import Network, read_network
 from rnnmem.runner import NetworkRunner, make_runner
 from rnnmem.semantics import SemanticSpace, semantic_space
+from rnnmem.user_object import ObjectNetwork
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ def measuring(model: Any) -> Iterator[None]:
 
 
 def modules_of(model: Any) -> list[nn.Module]:
-    """The model, or the modules that an object holds as attributes, in lists, tuples or dicts among them."""
+    """The model, or the modules that an object holds as attributes, in lists, tuples or dicts among them.
+
+    Of a method, the same of whatever it is a method of.
+    """
+    model = getattr(model, "__self__", model)
     if isinstance(model, nn.Module):
         return [model]
     found: list[nn.Module] = []

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnmem.errors import RnnMemError
-from rnnmem.network import described
 from rnnmem.runner import ObjectRunner
 from rnnmem.tree import leaves, tree_map, unflatten
+from rnnmem.user_object import described
 
 NEAR = 0.01  # of a state's numbers, and of 1: how far off it is looked at
 Read = Callable[[Any], Any]  # a state -> a tree of what a step makes of it

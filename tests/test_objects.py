@@ -237,6 +237,28 @@ def test_modules_that_an_object_holds_are_measured_in_eval_mode():
     )
 
 
+class Whole(torch.nn.Module):
+    """A network whose head is a method of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.decoder = torch.nn.Dropout(0.9), torch.nn.Linear(6, 9)
+
+    def decode(self, outputs):
+        return self.decoder(self.drop(outputs))
+
+
+def test_a_method_is_measured_in_eval_mode():
+    torch.manual_seed(0)
+    tokens, given = torch.randint(9, (900, 3)), {"embedding": torch.randn(9, 3), "lags": 2}
+    model, whole = torch.nn.GRU(3, 6), Whole()
+    losses = [
+        rnnmem.assess(model, tokens, head=each, **given).used.loss for each in (whole.decode, whole.decoder)
+    ]
+    assert torch.equal(*losses)
+    assert whole.drop.training
+
+
 class Drawn(Wrapped):
     """Begins somewhere else each time."""
 

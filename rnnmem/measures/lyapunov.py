@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from rnnmem.errors import expected
 from rnnmem.measures.arguments import read_positive
-from rnnmem.network import Network, ObjectNetwork, described
+from rnnmem.network import Network
 from rnnmem.options import read_count
 from rnnmem.session import Session, measuring, open_session
 from rnnmem.tree import leaves, tree_map, unflatten
+from rnnmem.user_object import ObjectNetwork, described
 from rnnmem.user_step import drawn, moving, nearby
 
 FEW_STREAMS, FEW_STEPS, SETTLING = 4, 1000, 100

@@ -89,7 +89,9 @@ def suitable_length_training(
         )
         return SuitableLength(None, None, evidence, reason)
     if u == longest < trained_window:
-        reason = f"it uses {tokens} or more: measure with lags of {trained_window - 1} or more"
+        reason = (
+            f"it uses {tokens} or more: measure with lags of {trained_window - 1} or more, on longer streams"
+        )
         return SuitableLength(None, None, evidence, reason)
     if FACTOR * u > trained_window:
         reason = (

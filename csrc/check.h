@@ -46,4 +46,16 @@ inline void check_range(const char* name, const Tensor& x, int64_t least, int64_
           at[i]);
 }
 
+// int64 places that stay within [0, size) from any of these rows, which are not negative.
+inline void check_places(const char* name, const Tensor& at, const Tensor& rows, int64_t size) {
+  if (!rows.numel()) return;
+  const int64_t* row = rows.const_data_ptr<int64_t>();
+  int64_t least = row[0], most = row[0];
+  for (int64_t i = 1; i < rows.numel(); ++i) {
+    least = row[i] < least ? row[i] : least;
+    most = row[i] > most ? row[i] : most;
+  }
+  check_range(name, at, -least, size - 1 - most);
+}
+
 }  // namespace rnnmem

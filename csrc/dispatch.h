@@ -21,6 +21,10 @@ struct UnitKernels {
 
 constexpr int kUnits = 6;
 
+// Shares [first, last) of kMomentShares.
+template <typename T>
+using MomentsKernel = void (*)(const Moments<T>&, int64_t first, int64_t last);
+
 // One instruction set's kernels. Its translation unit is the only code compiled for it.
 struct Isa {
   const char* name;
@@ -28,6 +32,8 @@ struct Isa {
   int64_t vector_bytes;
   const UnitKernels<float>* f32;
   const UnitKernels<double>* f64;
+  MomentsKernel<float> f32_moments;
+  MomentsKernel<double> f64_moments;
 };
 
 extern const Isa isa_baseline;
@@ -53,6 +59,17 @@ inline const UnitKernels<float>* units_of(const Isa& isa) {
 template <>
 inline const UnitKernels<double>* units_of(const Isa& isa) {
   return isa.f64;
+}
+
+template <typename T>
+MomentsKernel<T> moments_of(const Isa& isa);
+template <>
+inline MomentsKernel<float> moments_of(const Isa& isa) {
+  return isa.f32_moments;
+}
+template <>
+inline MomentsKernel<double> moments_of(const Isa& isa) {
+  return isa.f64_moments;
 }
 
 template <typename T>

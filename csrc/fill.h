@@ -131,6 +131,45 @@ void fill_pull(Pull<T>& to, const Scan<T>& scan, const Isa& isa, const UnitKerne
   to.above = p.above ? p.above->const_data_ptr<T>() : nullptr;
 }
 
+struct MomentTensors {
+  const Tensor &left, &left_at, &right, &right_at, &row, &left_pilot, &right_pilot;
+};
+
+// What second moments read; what they write is the op's to allocate.
+template <typename T>
+void fill_moments(Moments<T>& to, const MomentTensors& m) {
+  const ScalarType dtype = m.left.scalar_type(), index = ScalarType::Long, wide = ScalarType::Double;
+  check(m.left.dim() == 2, "left: expected rank 2, got ", m.left.dim());
+  check(m.right.dim() == 2, "right: expected rank 2, got ", m.right.dim());
+  check(m.left_at.dim() == 1, "left_at: expected rank 1, got ", m.left_at.dim());
+  check(m.right_at.dim() == 1, "right_at: expected rank 1, got ", m.right_at.dim());
+  check(m.row.dim() == 1, "row: expected rank 1, got ", m.row.dim());
+  to.rows = m.row.size(0);
+  to.piece = m.left.size(1);
+  to.pieces = m.left_at.size(0);
+  to.dimension = m.right.size(1);
+  to.maps = m.right_at.size(0);
+  check(to.piece >= 1, "left: expected at least one column");
+  check(to.dimension >= 1, "right: expected at least one column");
+  check_tensor("left", m.left, dtype, {m.left.size(0), to.piece});
+  check_tensor("right", m.right, dtype, {m.right.size(0), to.dimension});
+  check_tensor("left_at", m.left_at, index, {to.pieces});
+  check_tensor("right_at", m.right_at, index, {to.maps});
+  check_tensor("row", m.row, index, {to.rows});
+  check_tensor("left_pilot", m.left_pilot, wide, {to.features()});
+  check_tensor("right_pilot", m.right_pilot, wide, {to.maps, to.dimension});
+  check_range("row", m.row, 0, kLastStep);
+  check_places("left_at", m.left_at, m.row, m.left.size(0));
+  check_places("right_at", m.right_at, m.row, m.right.size(0));
+  to.left = m.left.const_data_ptr<T>();
+  to.right = m.right.const_data_ptr<T>();
+  to.left_at = m.left_at.const_data_ptr<int64_t>();
+  to.right_at = m.right_at.const_data_ptr<int64_t>();
+  to.row = m.row.const_data_ptr<int64_t>();
+  to.left_pilot = m.left_pilot.const_data_ptr<double>();
+  to.right_pilot = m.right_pilot.const_data_ptr<double>();
+}
+
 struct ProjectTensors {
   const Tensor &maps, &bias, &targets, &buffer, &lag, &age, &min_age, &directions;
 };

@@ -76,6 +76,27 @@ struct Project {
   T* coordinates;  // [T', B, coordinate_maps, R]
 };
 
+// Sums over some rows of what is at two kinds of place: the left factor of row r is `pieces` rows of `left`
+// side by side, those at row[r] + left_at[a]; its l-th target is the row of `right` at row[r] + right_at[l].
+// All about their pilots; F = pieces * piece. Everything summed is zeroed by the caller.
+template <typename T>
+struct Moments {
+  const T *left, *right;
+  const int64_t *row, *left_at, *right_at;
+  int64_t rows, piece, pieces, dimension, maps;
+  const double *left_pilot, *right_pilot;  // [F], [L, d]
+  double* sum;                             // [F]
+  double* square;                          // [F, F]; only the panels from the diagonal on
+  double* target;                          // [L, d]
+  double* cross;                           // [L, F, d]
+
+  int64_t features() const { return piece * pieces; }
+};
+
+// The work of `Moments` is dealt out in so many shares, each with some of the targets and some columns of the
+// square. Every sum is made in one of them: how many threads take them shows in no bit.
+inline constexpr int64_t kMomentShares = 16;
+
 // Steps are counted in 64 bits with room to spare, so that no sum of two of them overflows.
 inline constexpr int64_t kLastStep = int64_t{1} << 62;
 

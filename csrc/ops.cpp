@@ -128,6 +128,38 @@ std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const
   });
 }
 
+// Fills in the half below the diagonal.
+void mirror(double* square, int64_t size) {
+  for (int64_t i = 0; i < size; ++i)
+    for (int64_t j = 0; j < i; ++j) square[i * size + j] = square[j * size + i];
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> moments(const Tensor& left, const Tensor& left_at,
+                                                   const Tensor& right, const Tensor& right_at,
+                                                   const Tensor& row, const Tensor& left_pilot,
+                                                   const Tensor& right_pilot, string isa_name) {
+  const Isa& isa = isa_named(isa_name);
+  return with_dtype(left, [&](auto zero) {
+    using T = decltype(zero);
+    Moments<T> of{};
+    fill_moments(of, {left, left_at, right, right_at, row, left_pilot, right_pilot});
+    const int64_t F = of.features(), d = of.dimension;
+    auto zeros = [&](std::initializer_list<int64_t> sizes) {
+      return torch::stable::new_zeros(left, {sizes.begin(), sizes.size()}, ScalarType::Double);
+    };
+    Tensor sum = zeros({F}), square = zeros({F, F}), target = zeros({of.maps, d}),
+           cross = zeros({of.maps, F, d});
+    of.sum = sum.mutable_data_ptr<double>();
+    of.square = square.mutable_data_ptr<double>();
+    of.target = target.mutable_data_ptr<double>();
+    of.cross = cross.mutable_data_ptr<double>();
+    torch::stable::parallel_for(0, kMomentShares, 1,
+                                [&](int64_t first, int64_t last) { moments_of<T>(isa)(of, first, last); });
+    mirror(of.square, F);
+    return std::make_tuple(sum, square, target, cross);
+  });
+}
+
 // Sums [groups, L, d, d] over the groups in order, and fills in the half below the diagonal.
 void reduce_moments(const double* sums, int64_t groups, int64_t maps, int64_t d, double* moment) {
   for (int64_t i = 0; i < maps * d * d; ++i) {
@@ -135,9 +167,7 @@ void reduce_moments(const double* sums, int64_t groups, int64_t maps, int64_t d,
     for (int64_t g = 0; g < groups; ++g) sum += sums[g * maps * d * d + i];
     moment[i] = sum;
   }
-  for (int64_t map = 0; map < maps; ++map, moment += d * d)
-    for (int64_t i = 0; i < d; ++i)
-      for (int64_t j = 0; j < i; ++j) moment[i * d + j] = moment[j * d + i];
+  for (int64_t map = 0; map < maps; ++map) mirror(moment + map * d * d, d);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> project(
@@ -205,6 +235,9 @@ STABLE_TORCH_LIBRARY(rnnmem, m) {
   m.def("pull(" RNNMEM_LAYER
         ", Tensor back, Tensor states, Tensor gradient, Tensor? above, bool sides) "
         "-> (Tensor gradient, Tensor squares, Tensor sides)");
+  m.def(
+      "moments(Tensor left, Tensor left_at, Tensor right, Tensor right_at, Tensor row, Tensor left_pilot, "
+      "Tensor right_pilot, str isa) -> (Tensor sum, Tensor square, Tensor target, Tensor cross)");
   m.def("project(" RNNMEM_LAYER
         ", Tensor maps, Tensor map_bias, Tensor targets, Tensor buffer, Tensor lag, Tensor age, Tensor "
         "min_age, "
@@ -217,6 +250,7 @@ STABLE_TORCH_LIBRARY_IMPL(rnnmem, CPU, m) {
   m.impl("gate_rows", TORCH_BOX(&rnnmem::gate_rows));
   m.impl("store", TORCH_BOX(&rnnmem::store));
   m.impl("pull", TORCH_BOX(&rnnmem::pull));
+  m.impl("moments", TORCH_BOX(&rnnmem::moments));
   m.impl("project", TORCH_BOX(&rnnmem::project));
 }
 

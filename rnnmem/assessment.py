@@ -77,7 +77,7 @@ class Assessment:
         last = NOTHING if report.own.judged and report.own_horizon is None else report.own_horizon
         sampled = [int(self.options.lags[k]) for k in sampled_lags(self.options.lags, last)]
         controls = {
-            **self.token_controls(fitted, tally, window),
+            **self.token_controls(runner, fitted, tally, window),
             **self.inference_control(runner, fitted.maps, sampled, show),
         }
         settings = {**report.settings, "window": window, "inference_lags": sampled}
@@ -134,11 +134,13 @@ class Assessment:
         inference[chosen], inference_se[chosen] = values, errors
         return {"inference": inference, "inference_se": inference_se}
 
-    def token_controls(self, fitted: Fitted, tally: Tally, window: int) -> dict[str, Tensor | None]:
+    def token_controls(
+        self, runner: Runner, fitted: Fitted, tally: Tally, window: int
+    ) -> dict[str, Tensor | None]:
         """Retention [K] of the last token, and of the last `window`."""
         maps, count = fitted.maps, tally.lags
         tokens = Innovations(maps.innovations.predictors[:1])
-        controls = TokenControls(self.session.space, self.options, tokens, window)
+        controls = TokenControls(self.session.space, self.options, tokens, window, runner.sum_moments)
         fit = controls.survey(self.fitting)
         measured = controls.survey(self.measured, None if self.by_stream else fitted.carry).moments
         sums = tally.blocks.sums.sum(dim=0)

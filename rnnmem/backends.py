@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rnnmem.errors import expected
+from rnnmem.moment_sums import Factors, MomentSums, SumMoments, sum_moments
 from rnnmem.network import Network
 from rnnmem.reference import ReferenceScan
 from rnnmem.scan import Scan
@@ -30,6 +31,7 @@ class Backend:
         devices: torch device types it runs on.
         make: binds a layer: `(unit, weights, embedding or None) -> Scan`.
         missing: one line on why it cannot run here, or None.
+        sum_moments: sums second moments; the reference's where it has none of its own.
     """
 
     name: str
@@ -37,12 +39,19 @@ class Backend:
     devices: tuple[str, ...]
     make: Callable[[Unit, Weights, Tensor | None], Scan]
     missing: Callable[[], str | None]
+    sum_moments: SumMoments = sum_moments
 
 
 def make_cpu(unit: Unit, weights: Weights, embedding: Tensor | None) -> Scan:
     from rnnmem.ops import CpuScan
 
     return CpuScan(unit, weights, embedding)
+
+
+def cpu_sum_moments(of: Factors) -> MomentSums:
+    from rnnmem.ops import sum_moments
+
+    return sum_moments(of)
 
 
 def cpu_missing() -> str | None:
@@ -63,7 +72,7 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("reference", tuple(UNITS), ("cpu",), ReferenceScan, lambda: None),
-        Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing),
+        Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing, cpu_sum_moments),
         Backend("triton", (), ("cuda",), make_nothing, not_built),
         Backend("cuda", (), ("cuda",), make_nothing, not_built),
     )

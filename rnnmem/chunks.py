@@ -135,6 +135,10 @@ class Chunk:
             self.stream + max(0, self.age.shape[1] - count),
         )
 
+    def places(self, count: int) -> list[int]:
+        """Where the vectors of the first row's last `count` tokens are, among all of them in one line."""
+        return [(self.history - lag) * self.age.shape[1] for lag in range(count)]
+
     def lagged(self, lag: int) -> Tensor:
         """Semantic vectors [T, B, d] of `lag` steps back."""
         start = self.history - lag

@@ -34,6 +34,7 @@ BLOCK = 32  # steps that a block of the jackknife spans at least
 EPS = 0.01
 HEAD_FLOATS = 2**22
 UNRELATED = 256
+PASTS = 32  # shuffled ones, in as many steps as the longest context
 QUARTER, FEW_BLOCKS = 4, 8  # of the blocks, if it holds so many, is run from other pasts as well
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -50,7 +51,8 @@ class Used:
         excess_se: its standard error, of paired differences.
         loss_after_unrelated: from a state after an unrelated past; None where there is none. This and the
             next are `loss` and a paired difference on a quarter of the blocks, on all if they are few.
-        loss_shuffled: from a state after the same older tokens, in random order; None where there are none.
+        loss_shuffled: from a state after the older tokens in random order (up to a 32nd of them earlier than
+            right before the given ones); None where there are none.
         by_token_class: columns band, length, loss, targets; None where targets are no next tokens.
         targets: how many targets.
         blocks: of the jackknife.
@@ -213,18 +215,21 @@ class ContextUse:
         return draw
 
     def shuffled(self, reading: Reading) -> Callable[[Tensor, Tensor], Any]:
-        """What gives each start the state after as many tokens before it as the longest context, shuffled."""
+        """What gives each start the state after as many tokens before it as the longest context, shuffled.
+
+        Starts that are closer than a 32nd of that share a past, which ends before the first of them.
+        """
+        close, total = max(1, self.longest // PASTS), self.pieces.data.steps
 
         def run(step: Tensor, stream: Tensor) -> Any:
-            drawn = torch.rand(self.longest, len(step), generator=self.pieces.generator)
-            times, state = (
-                step - self.longest + drawn.argsort(dim=0),
-                self.pieces.runner.init_state(len(step)),
-            )
-            size = self.pieces.steps_of(len(step))
-            for first in range(0, self.longest, size):
-                _, state = reading.store(times[first : first + size], stream, first, state)
-            return state
+            first = (step - step % close).clamp(min=self.longest)
+            past, which = (stream * total + first).unique(return_inverse=True)
+            drawn = torch.rand(self.longest, len(past), generator=self.pieces.generator)
+            times, stream = past % total - self.longest + drawn.argsort(dim=0), past // total
+            state, size = self.pieces.runner.init_state(len(past)), self.pieces.steps_of(len(past))
+            for at in range(0, self.longest, size):
+                _, state = reading.store(times[at : at + size], stream, at, state)
+            return self.pieces.pick(state, which)
 
         return run
 

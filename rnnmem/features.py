@@ -37,6 +37,7 @@ class FeatureRunner:
 
     def __init__(self, runner: Runner, state: RidgeSystem, seed: int) -> None:
         self.runner, self.stream_dim = runner, runner.stream_dim
+        self.sum_moments = runner.sum_moments
         size = len(state.mean)
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(size + 1, COUNT, generator=generator, dtype=torch.float64).to(state.mean.device)

@@ -26,7 +26,8 @@ from rnnmem.errors import expected
 from rnnmem.fit_cost import FitCost
 from rnnmem.hull import NullMoments, directions
 from rnnmem.innovations import InnovationMoments, Innovations, allowed_order
-from rnnmem.moments import Moments, Rows, solve_maps
+from rnnmem.moment_sums import SumMoments
+from rnnmem.moments import Lagged, Moments, Rows, solve_maps
 from rnnmem.recall import CurveFit, RecallMaps
 from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner, stream_join
@@ -127,7 +128,7 @@ def fit_maps(
             f"dimensions want {10 * order * space.dimension} fit rows, there are {counts[order]}"
         )
     kinds = allowed + 1
-    innovations, frequency = survey_tokens(space, data, rows, allowed, options, by_stream)
+    innovations, frequency = survey_tokens(space, data, rows, allowed, options, by_stream, runner.sum_moments)
     history = int(lags[-1])
 
     moments: Moments | None = None
@@ -148,11 +149,11 @@ def fit_maps(
         if moments is None or sample is None:
             size = values.shape[2]
             band = rows.band * (2 if allowed else 1)
-            moments = Moments(rows, band, size, space.dimension, values.device)
+            moments = Moments(rows, band, size, space.dimension, values.device, runner.sum_moments)
             # Of each row its newer tokens and all kinds of target are laid out beside the features.
             beside = (2 * allowed + 1) * space.dimension
             sample = FitSample(size, least, data.steps if by_stream else None, beside)
-        moments.add(values, chunk.age, lagged_targets(chunk, innovations, lags))
+        moments.add(values.flatten(0, 1), chunk.age, lagged_targets(chunk, innovations, lags))
         null.add(values, chunk)
         sample.add(values, chunk, starts)
         if progress is not None:
@@ -179,26 +180,26 @@ def too_few(data: Streams, rows: Rows, by_stream: bool, washout: int) -> Excepti
     return expected("inputs", wanted, got)
 
 
-def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> list[Tensor]:
-    """Each map's targets [T, B, d]: the tokens by lag, then their innovations where they differ."""
-    return slices(innovations.targets(chunk.vectors), chunk.steps, innovations, lags)
-
-
-def slices(kinds: Tensor, steps: int, innovations: Innovations, lags: Tensor) -> list[Tensor]:
-    """Each map's targets [T, B, d] out of all kinds [N, M + T, B, d]."""
-    history = kinds.shape[1] - steps
+def lagged_targets(chunk: Chunk, innovations: Innovations, lags: Tensor) -> Lagged:
+    """Each map's targets: the tokens by lag, then their innovations where they differ."""
     pairs = [(0, lag) for lag in lags.tolist()]
     if innovations.order:
         pairs += [(innovations.order_of(lag), lag) for lag in lags.tolist()]
-    return [kinds[kind, history - lag : history - lag + steps] for kind, lag in pairs]
+    return Lagged(innovations.targets(chunk.vectors), pairs, chunk.steps)
 
 
 def survey_tokens(
-    space: SemanticSpace, data: Streams, rows: Rows, order: int, options: FitOptions, by_stream: bool
+    space: SemanticSpace,
+    data: Streams,
+    rows: Rows,
+    order: int,
+    options: FitOptions,
+    by_stream: bool,
+    sum_moments: SumMoments,
 ) -> tuple[Innovations, Tensor | None]:
     """The pass over the tokens: their predictors, and how often each is seen on the fit rows [V]."""
     least = int(rows.min_age[0])
-    moments = InnovationMoments(order, space.dimension, least, by_stream, data.inputs.device)
+    moments = InnovationMoments(order, space.dimension, least, by_stream, data.inputs.device, sum_moments)
     frequency = None
     if space.vocabulary is not None:
         frequency = torch.zeros(space.vocabulary, dtype=torch.int64, device=data.inputs.device)

@@ -24,6 +24,8 @@ from rnnmem.fit import FEWEST
 from rnnmem.fit_cost import effective_dimension, predictor_gain
 from rnnmem.indicators.curve import measure_curve
 from rnnmem.innovations import Innovations, Predictor
+from rnnmem.moment_sums import Factors, SumMoments
+from rnnmem.moments import mean_of
 from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner
 from rnnmem.semantics import SemanticSpace
@@ -244,7 +246,7 @@ class InferenceControl:
     def fit(self, part: Part, rows: int, features: int) -> list[WindowMap]:
         """A recall map for each sampled lag."""
         predictors = [self.innovations.predictors[self.innovations.order_of(lag)] for lag in self.lags]
-        fits = [WindowFit(self.ridge, features, predictor) for predictor in predictors]
+        fits = [WindowFit(self.ridge, features, each, self.runner.sum_moments) for each in predictors]
         for batch in self.batches(self.windows(part, rows)):
             tokens = self.tokens(batch)
             targets = self.innovation(tokens)
@@ -302,9 +304,9 @@ class WindowMap:
 class WindowFit:
     """Fits the recall map of one lag to the control's states."""
 
-    def __init__(self, ridge: float, features: int, predictor: Predictor) -> None:
+    def __init__(self, ridge: float, features: int, predictor: Predictor, sum_moments: SumMoments) -> None:
         self.ridge, self.features, self.predictor = ridge, features, predictor
-        self.order = predictor.order
+        self.order, self.sum_moments = predictor.order, sum_moments
         self.count = 0
         self.pilot: tuple[Tensor, Tensor] | None = None
         self.sums: list[Tensor] = []
@@ -312,15 +314,16 @@ class WindowFit:
 
     def add(self, features: Tensor, targets: Tensor, newer: Tensor | None, mask: Tensor) -> None:
         """Adds features [n, m, F], targets [n, m, d] and newer tokens [n, m, order*d] where `mask`."""
-        h, e = features[mask].double(), targets[mask].double()
-        if not len(h):
+        row = mask.flatten().nonzero().flatten()
+        if not len(row):
             return
+        h, e, here = features.flatten(0, 1), targets.flatten(0, 1), torch.zeros_like(row[:1])
         if self.pilot is None:
-            self.pilot = (h.mean(0), e.mean(0))
-        h, e = h - self.pilot[0], e - self.pilot[1]
-        parts = [h.sum(0), e.sum(0), h.T @ h, h.T @ e]
+            self.pilot = (mean_of(h, row), mean_of(e, row))
+        sums = self.sum_moments(Factors(h, here, e, here, row, self.pilot[0], self.pilot[1][None]))
+        parts = [sums.left, sums.right[0], sums.square, sums.cross[0]]
         self.sums = [a + b for a, b in zip(self.sums, parts, strict=True)] if self.sums else parts
-        self.count += len(h)
+        self.count += len(row)
         self.kept.append((features, targets, features[..., :0] if newer is None else newer, mask))
         while len(self.kept) > 1 and sum(kept[0].numel() for kept in self.kept[1:]) >= KEPT_FLOATS:
             self.kept.pop(0)
@@ -336,13 +339,15 @@ class WindowFit:
         mean = e + self.pilot[1]
         bias = mean - weight @ system.mean
         features, targets, newer, mask = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
-        white = ((features.double() - system.mean) @ system.whitening.T).masked_fill(~mask.unsqueeze(-1), 0)
-        left = (features.double() @ weight.T + bias - targets).masked_fill(~mask.unsqueeze(-1), 0)
+        centred = features - system.mean.to(features)
+        white = (centred @ system.whitening.T.to(features)).masked_fill(~mask.unsqueeze(-1), 0)
+        left = centred @ weight.T.to(features) - (targets - mean.to(targets))
+        left = left.masked_fill(~mask.unsqueeze(-1), 0)
         state = Remembered(Autocorrelation([white], [mask]))
         rows = self.count / max(0.5, integrated_time(Autocorrelation([left], [mask]), state))
         spread = effective_dimension([left], [mask])
         size, gain, loss = system.effective_size, 0.0, 0.0
         if self.order:
-            tokens = newer[mask].double()
+            tokens = newer[mask]
             gain, loss = predictor_gain(white[mask], tokens - tokens.mean(dim=0), self.predictor)
         return WindowMap(weight, bias, mean, size, rows, 2 * size / (rows**2 * spread), gain, loss)

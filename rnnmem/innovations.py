@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnmem.chunks import Chunk
+from rnnmem.moment_sums import Factors, SumMoments
 from rnnmem.ridge import RidgeSystem
 
 
@@ -93,19 +94,12 @@ class Innovations:
         kinds[0] = vectors
         if not self.order:
             return kinds
-        window = torch.cat((*newer,), dim=-1)
-        predicted = window @ self.stacked_weight.T.to(window)
+        window = torch.cat((*newer,), dim=-1).flatten(0, -2)
         for m, predictor in enumerate(self.predictors[1:], start=1):
-            part = predicted[..., (m - 1) * self.dimension : m * self.dimension]
-            torch.sub(vectors - predictor.bias.to(vectors), part, out=kinds[m])
+            left = (vectors - predictor.bias.to(vectors)).flatten(0, -2)
+            read, weight = window[:, : m * self.dimension], predictor.weight.T.to(window)
+            torch.addmm(left, read, weight, alpha=-1, out=kinds[m].view_as(left))
         return kinds
-
-    @cached_property
-    def stacked_weight(self) -> Tensor:
-        """The weights of orders 1 ... p [p*d, p*d], zero for the tokens that an order does not read."""
-        width = self.predictors[-1].weight.shape[1]
-        rows = [nn.functional.pad(p.weight, (0, width - p.weight.shape[1])) for p in self.predictors[1:]]
-        return torch.cat(rows)
 
 
 class InnovationMoments:
@@ -115,10 +109,16 @@ class InnovationMoments:
     """
 
     def __init__(
-        self, order: int, dimension: int, first_age: int, by_lag: bool, device: torch.device
+        self,
+        order: int,
+        dimension: int,
+        first_age: int,
+        by_lag: bool,
+        device: torch.device,
+        sum_moments: SumMoments,
     ) -> None:
         self.order, self.dimension = order, dimension
-        self.first_age, self.by_lag = first_age, by_lag
+        self.first_age, self.by_lag, self.sum_moments = first_age, by_lag, sum_moments
         self.pilot: Tensor | None = None
         sizes = range(order + 1) if by_lag else (order,)
         self.count = dict.fromkeys(sizes, 0)
@@ -137,10 +137,15 @@ class InnovationMoments:
             mask = chunk.age == m if m < self.order else chunk.age >= least
             if not bool(mask.any()):
                 continue
-            window = torch.cat([chunk.lagged(lag)[mask].double() - self.pilot for lag in range(m + 1)], dim=1)
-            self.count[m] += len(window)
-            self.sum[m] += window.sum(dim=0)
-            self.square[m] += window.T @ window
+            row = mask.flatten().nonzero().flatten()
+            at = torch.tensor(chunk.places(m + 1), device=row.device)
+            none = row[:0], self.pilot.new_zeros(0, self.dimension)
+            vectors = chunk.vectors.flatten(0, 1)
+            of = Factors(vectors, at, vectors, none[0], row, self.pilot.repeat(m + 1), none[1])
+            sums = self.sum_moments(of)
+            self.count[m] += len(row)
+            self.sum[m] += sums.left
+            self.square[m] += sums.square
 
     def fit(self, ridge: float) -> Innovations:
         """The predictors of all orders."""

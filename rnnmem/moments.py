@@ -6,14 +6,41 @@ Every sum is of values shifted by a fixed pilot (about their mean), so that a la
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rnnmem.moment_sums import Factors, SumMoments
 from rnnmem.ridge import RidgeSystem
 
-GROUP_COLUMNS = 512
+
+@dataclass(frozen=True)
+class Lagged:
+    """The targets of each row of a chunk, by map.
+
+    Attributes:
+        points: N kinds of them [N, M + T, B, d], the chunk preceded by its history.
+        pairs: of which kind and how many steps back each map's are.
+        steps: T.
+    """
+
+    points: Tensor
+    pairs: list[tuple[int, int]]
+    steps: int
+
+    def of(self, index: int) -> Tensor:
+        """One map's targets [T, B, d]."""
+        kind, lag = self.pairs[index]
+        start = self.points.shape[1] - self.steps - lag
+        return self.points[kind, start : start + self.steps]
+
+    def places(self) -> Tensor:
+        """Where the target of the chunk's first row is among the points, all in one line: int64 [L]."""
+        length, streams = self.points.shape[1:3]
+        starts = [(kind + 1) * length - self.steps - lag for kind, lag in self.pairs]
+        return streams * torch.tensor(starts, dtype=torch.int64, device=self.points.device)
 
 
 class Rows:
@@ -57,13 +84,20 @@ class Moments:
         features: F.
         dimension: d.
         device: where the sums live.
+        sum_moments: what sums them.
     """
 
     def __init__(
-        self, rows: Rows, band: list[int], features: int, dimension: int, device: torch.device
+        self,
+        rows: Rows,
+        band: list[int],
+        features: int,
+        dimension: int,
+        device: torch.device,
+        sum_moments: SumMoments,
     ) -> None:
         bands, maps = len(rows.band_start), len(band)
-        self.rows, self.band = rows, band
+        self.rows, self.band, self.sum_moments = rows, band, sum_moments
         self.count = torch.zeros(bands, dtype=torch.float64, device=device)
         self.feature = torch.zeros(bands, features, dtype=torch.float64, device=device)
         self.square = torch.zeros(bands, features, features, dtype=torch.float64, device=device)
@@ -72,41 +106,39 @@ class Moments:
         self.feature_pilot: Tensor | None = None
         self.target_pilot: Tensor | None = None
 
-    def add(self, features: Tensor, age: Tensor, targets: list[Tensor]) -> None:
-        """Adds a chunk: features [T, B, F], age [T, B], and each map's targets [T, B, d]."""
-        counted = age >= self.rows.band_start[0]
-        if not bool(counted.any()):
+    def add(self, features: Tensor, age: Tensor, targets: Lagged, places: Sequence[int] = (0,)) -> None:
+        """Adds a chunk.
+
+        Args:
+            features: rows [N, P], those of the chunk's steps and streams one after the other among them.
+            age: of each row of the chunk [T, B].
+            targets: of each row, by map.
+            places: where the first row's features are among `features`, F / P of them side by side.
+        """
+        at = torch.tensor(places, dtype=torch.int64, device=age.device)
+        points, starts = targets.points.flatten(0, 2), targets.places()
+        counted = (age >= self.rows.band_start[0]).flatten().nonzero().flatten()
+        if not len(counted):
             return
         if self.feature_pilot is None:
-            self.feature_pilot = features[counted].mean(dim=0)
-            self.target_pilot = torch.stack([each[counted].mean(dim=0) for each in targets])
-        centred = features - self.feature_pilot
-        for band, mask in self.rows.masks(age):
-            count = int(mask.sum())
-            if count:
-                self.add_band(band, None if count == mask.numel() else mask, centred, targets)
-
-    def add_band(self, band: int, mask: Tensor | None, centred: Tensor, targets: list[Tensor]) -> None:
-        """Adds the rows of one band of age; no mask where all rows are of it."""
+            self.feature_pilot = torch.cat([mean_of(features, counted + place) for place in at])
+            self.target_pilot = torch.zeros_like(self.target)
+            for pilot, start in zip(self.target_pilot, starts, strict=True):
+                pilot.copy_(mean_of(points, counted + start))
         assert self.target_pilot is not None
-        rows = pick(centred, mask)
-        wide = rows.double()
-        self.count[band] += len(rows)
-        self.feature[band] += wide.sum(dim=0)
-        self.square[band] += wide.T @ wide
-        dimension = self.target.shape[1]
-        # A row of this band counts for every map whose rows start at it or at a younger one.
-        maps = [index for index, start in enumerate(self.band) if start <= band]
-        group = max(1, GROUP_COLUMNS // dimension)
-        for first in range(0, len(maps), group):
-            some = maps[first : first + group]
-            index = torch.tensor(some, device=rows.device)
-            block = rows.new_empty(len(rows), len(some), dimension)
-            for place, each in enumerate(some):
-                torch.sub(pick(targets[each], mask), self.target_pilot[each], out=block[:, place])
-            cross = (rows.T @ block.flatten(1)).view(-1, len(some), dimension)
-            self.cross[index] += cross.transpose(0, 1).double()
-            self.target[index] += block.sum(dim=0, dtype=torch.float64)
+        for band, mask in self.rows.masks(age):
+            row = mask.flatten().nonzero().flatten()
+            if not len(row):
+                continue
+            # A row of this band counts for every map whose rows start at it or at a younger one.
+            maps = [index for index, start in enumerate(self.band) if start <= band]
+            pilots = (self.feature_pilot, self.target_pilot[maps])
+            sums = self.sum_moments(Factors(features, at, points, starts[maps], row, *pilots))
+            self.count[band] += len(row)
+            self.feature[band] += sums.left
+            self.square[band] += sums.square
+            self.target[maps] += sums.right
+            self.cross[maps] += sums.cross
 
     def of_first(self, features: int) -> Moments:
         """The moments of the first features alone; views."""
@@ -131,12 +163,12 @@ class Moments:
     def systems(self, ridge: float) -> list[RidgeSystem]:
         """The ridge system of each band, its mean about zero."""
         _, mean, covariance = self.merged_bands()
-        pilot = 0 if self.feature_pilot is None else self.feature_pilot.double()
+        pilot = 0 if self.feature_pilot is None else self.feature_pilot
         return [RidgeSystem(m + pilot, c, ridge) for m, c in zip(mean, covariance, strict=True)]
 
     def target_mean(self) -> Tensor:
         """Mean target by map [L, d]."""
-        pilot = 0 if self.target_pilot is None else self.target_pilot.double()
+        pilot = 0 if self.target_pilot is None else self.target_pilot
         return self.target / self.counts().clamp(min=1)[:, None] + pilot
 
     def cross_covariance(self) -> Tensor:
@@ -159,6 +191,6 @@ def solve_maps(moments: Moments, systems: list[RidgeSystem]) -> tuple[Tensor, Te
     return weight, bias
 
 
-def pick(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Rows [N, ...] of values [T, B, ...]."""
-    return values.flatten(0, 1) if mask is None else values[mask]
+def mean_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Mean [d] of some rows of values [N, d], float64."""
+    return values[rows].mean(dim=0, dtype=torch.float64)

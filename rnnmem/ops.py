@@ -9,6 +9,8 @@ The operators change nothing in place. What they take, beside the names that `rn
   [V, panels * vectors * lanes] without.
 - pull: `states` [T, B, S*H] as `store` gives them; `back` is W_hh transposed, each gate's rows padded to the
   padded size of a one-gate matrix, and `pack`ed as one gate.
+- moments: second moments as in `rnnmem.moment_sums`, products with targets in the factors' own dtype within
+  a tile of rows.
 - project: `maps` [groups of maps, panels, F, vectors, lanes] and `map_bias` are `pack`ed group by group.
 """
 
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor
 
 from rnnmem.errors import RnnMemError, expected
+from rnnmem.moment_sums import Factors, MomentSums
 from rnnmem.scan import Projected, Projection, Pulled
 from rnnmem.units import Unit, Weights
 
@@ -204,6 +207,13 @@ class CpuScan:
         return self._packed_maps
 
 
+def sum_moments(of: Factors, isa: str | None = None) -> MomentSums:
+    """The compiled sums; see `rnnmem.moment_sums`."""
+    isa = isa_levels()[0] if isa is None else isa
+    given = (of.left, of.left_at, of.right, of.right_at, of.row, of.left_pilot, of.right_pilot)
+    return MomentSums(*torch.ops.rnnmem.moments(*(x.detach().contiguous() for x in given), isa))
+
+
 def map_groups(maps: int, d: int) -> tuple[int, int]:
     """How many groups the maps go in, and how many maps a group has (the last one may have fewer)."""
     groups = -(-maps // max(1, GROUP_COLUMNS // d)) if maps else 0
@@ -274,6 +284,25 @@ def _fake_pull(
     )
 
 
+def _fake_moments(
+    left: Tensor,
+    left_at: Tensor,
+    right: Tensor,
+    right_at: Tensor,
+    row: Tensor,
+    left_pilot: Tensor,
+    right_pilot: Tensor,
+    isa: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    features = left_pilot.shape[0]
+    return (
+        torch.empty_like(left_pilot),
+        left_pilot.new_empty(features, features),
+        torch.empty_like(right_pilot),
+        right_pilot.new_empty(right_pilot.shape[0], features, right_pilot.shape[1]),
+    )
+
+
 def _fake_project(
     unit: str,
     isa: str,
@@ -315,5 +344,6 @@ FAKES: dict[str, Callable[..., Any]] = {
     "gate_rows": _fake_gate_rows,
     "store": _fake_store,
     "pull": _fake_pull,
+    "moments": _fake_moments,
     "project": _fake_project,
 }

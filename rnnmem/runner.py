@@ -10,6 +10,7 @@ from torch import Tensor
 from rnnmem.backends import BACKENDS
 from rnnmem.chunks import Chunk
 from rnnmem.errors import RnnMemError, expected
+from rnnmem.moment_sums import SumMoments, sum_moments
 from rnnmem.network import Network
 from rnnmem.reference import project
 from rnnmem.scan import Projected, Projection, Scan
@@ -22,9 +23,15 @@ class ChangedShape(RnnMemError):
 
 
 class Runner(Protocol):
-    """A network in motion. The state it hands out goes back in with the next chunk of the same streams."""
+    """A network in motion. The state it hands out goes back in with the next chunk of the same streams.
+
+    Attributes:
+        stream_dim: which dimension of its states goes with the streams.
+        sum_moments: what sums second moments of its features.
+    """
 
     stream_dim: int
+    sum_moments: SumMoments
 
     def init_state(self, streams: int) -> Any:
         """The state before the first step."""
@@ -67,7 +74,7 @@ class LayerRunner:
     stream_dim = 1
 
     def __init__(self, network: Network, backend: str, embedding: Tensor | None, full: bool) -> None:
-        make = BACKENDS[backend].make
+        make, self.sum_moments = BACKENDS[backend].make, BACKENDS[backend].sum_moments
         tables = [embedding] + [None] * (len(network.layers) - 1)
         self.network, self.backend, self.embedding = network, backend, embedding
         self.full = full
@@ -117,6 +124,7 @@ class ObjectRunner:
         self.network = network
         self.embedding = embedding
         self.full = full
+        self.sum_moments: SumMoments = sum_moments
 
     def reading(self, rows: Tensor) -> ObjectRunner:
         return ObjectRunner(self.network, look_up(self.embedding, rows), self.full)

@@ -12,6 +12,7 @@ so that one walk over each part of the data serves both controls.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 
 from rnnmem.chunks import Carry, Streams
-from rnnmem.fit import FEWEST, FitOptions, slices, walk
+from rnnmem.fit import FEWEST, FitOptions, lagged_targets, walk
 from rnnmem.fit_cost import FitCost
 from rnnmem.innovations import Innovations
+from rnnmem.moment_sums import SumMoments
 from rnnmem.moments import Moments, Rows, solve_maps
 from rnnmem.sample import FitSample, Segment
 from rnnmem.semantics import SemanticSpace
@@ -43,26 +45,57 @@ class TokenControls:
         options: of the fit.
         tokens: the plain tokens as targets, an `Innovations` of order 0.
         window: how many tokens the longest control reads.
+        sum_moments: what sums second moments.
     """
 
-    def __init__(self, space: SemanticSpace, options: FitOptions, tokens: Innovations, window: int) -> None:
+    def __init__(
+        self,
+        space: SemanticSpace,
+        options: FitOptions,
+        tokens: Innovations,
+        window: int,
+        sum_moments: SumMoments,
+    ) -> None:
         self.space, self.options, self.tokens, self.window = space, options, tokens, window
+        self.sum_moments = sum_moments
         self.rows = Rows(options.lags, options.split, options.washout)
 
     def survey(self, data: Streams, before: Carry | None = None) -> Surveyed:
         """One walk over a part of the data, from its start or on from `before`."""
         lags, d = self.options.lags, self.space.dimension
         size, steps = self.window * d, data.steps if self.options.split == "streams" else None
-        moments = Moments(self.rows, self.rows.band, size, d, data.inputs.device)
+        # A lag within the window has its products among those of the window with itself.
+        beyond = [index for index, lag in enumerate(lags.tolist()) if lag >= self.window]
+        band = [self.rows.band[index] for index in beyond]
+        moments = Moments(self.rows, band, size, d, data.inputs.device, self.sum_moments)
         sample = FitSample(size, int(self.rows.min_age[0]), steps)
         flops = 2 * size * (d * len(lags) + 2 * size)
         floats = max(size, d * min(len(lags), 16))
         for chunk, _, starts in walk(self.space, data, int(lags[-1]), floats, flops, before):
-            newest = torch.cat([chunk.lagged(lag) for lag in range(self.window)], dim=-1)
-            moments.add(newest, chunk.age, slices(chunk.vectors[None], chunk.steps, self.tokens, lags))
+            targets = lagged_targets(chunk, self.tokens, lags[beyond])
+            moments.add(chunk.vectors.flatten(0, 1), chunk.age, targets, chunk.places(self.window))
             if before is None:
+                newest = torch.cat([chunk.lagged(lag) for lag in range(self.window)], dim=-1)
                 sample.add(newest, chunk, starts)
-        return Surveyed(moments, sample.segments() if sample.runs else [])
+        return Surveyed(self.of_all_lags(moments), sample.segments() if sample.runs else [])
+
+    def of_all_lags(self, beyond: Moments) -> Moments:
+        """Moments with targets at every lag, given those at lags beyond the window."""
+        lags, d = self.options.lags, self.space.dimension
+        near = [lag for lag in lags.tolist() if lag < self.window]
+        whole = copy.copy(beyond)
+        whole.band = self.rows.band
+        squares = [beyond.square[band:].sum(dim=0) for band in whole.band[: len(near)]]
+        sums = [beyond.feature[band:].sum(dim=0) for band in whole.band[: len(near)]]
+        part = [slice(lag * d, (lag + 1) * d) for lag in near]
+        cross = [square[:, p] for square, p in zip(squares, part, strict=True)]
+        whole.cross = torch.cat((stacked(cross, beyond.cross), beyond.cross))
+        target = [each[p] for each, p in zip(sums, part, strict=True)]
+        whole.target = torch.cat((stacked(target, beyond.target), beyond.target))
+        if beyond.feature_pilot is not None and beyond.target_pilot is not None:
+            pilots = stacked([beyond.feature_pilot[p] for p in part], beyond.target_pilot)
+            whole.target_pilot = torch.cat((pilots, beyond.target_pilot))
+        return whole
 
     def retention(self, fit: Surveyed, measured: Moments, variance: Tensor, window: int) -> Tensor:
         """Retention [K] of the last `window` tokens.
@@ -88,10 +121,15 @@ class TokenControls:
         return 1 - factor * distance.clamp(min=0) / variance  # rounding may leave a little less than 0
 
 
+def stacked(parts: list[Tensor], like: Tensor) -> Tensor:
+    """Parts [...] as [N, ...], also where there are none."""
+    return torch.stack(parts) if parts else like[:0]
+
+
 def mean_distance(moments: Moments, weight: Tensor, bias: Tensor) -> Tensor:
     """Mean squared distance [K] of recalled points to targets, less the targets' variance."""
     mean, covariance = (part[moments.band] for part in moments.merged_bands()[1:])
-    pilot = 0 if moments.feature_pilot is None else moments.feature_pilot.double()
+    pilot = 0 if moments.feature_pilot is None else moments.feature_pilot
     off = torch.einsum("kdf,kf->kd", weight, mean + pilot) + bias - moments.target_mean()
     recalled = ((weight @ covariance) * weight).sum(dim=(1, 2))
     shared = (weight.mT * moments.cross_covariance()).sum(dim=(1, 2))

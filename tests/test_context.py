@@ -196,10 +196,11 @@ def test_padding_makes_no_token_frequent():
     assert set(used.by_token_class["band"]) == set(range(5))
 
 
-def test_shuffling_leaves_what_no_order_changes():
+@pytest.mark.parametrize(("longest", "close"), [(12, 1), (100, 3)])
+def test_shuffling_leaves_what_no_order_changes(longest, close):
     """A unit that adds up what it reads: the older tokens count, their order does not."""
     count = EchoState(torch.eye(8, dtype=F64), torch.eye(8, dtype=F64), activation="identity")
-    read, longest = tokens(900, 3), 12
+    read = tokens(900, 3)
     targets = next_tokens(read)
     use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
     with torch.no_grad():
@@ -211,7 +212,9 @@ def test_shuffling_leaves_what_no_order_changes():
     for i in range(0, len(step), 31):
         for k, n in enumerate((1, 7, longest)):
             t, b = int(step[i]), int(stream[i])
-            logits = one_hot[t - n + 1 - longest : t + 1, b].sum(dim=0)
+            start = t - n + 1
+            past = max(longest, start - start % close)  # where the shuffled past ends
+            logits = one_hot[past - longest : past, b].sum(dim=0) + one_hot[start : t + 1, b].sum(dim=0)
             expected = nn.functional.cross_entropy(logits, targets[t, b]) / math.log(2)
             assert float(found[k, i]) == pytest.approx(float(expected), rel=1e-9)
 

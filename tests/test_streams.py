@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import rnnmem
-from rnnmem.moments import Moments, Rows
+from rnnmem.backends import BACKENDS
+from rnnmem.moments import Lagged, Moments, Rows
 
 # Retention is a difference from 1 and bits are logarithms: their absolute errors are relative ones of sums.
 SAME = {"rtol": 1e-6, "atol": 1e-6, "equal_nan": True}
@@ -368,13 +369,15 @@ def test_semantics_of_another_kind_than_the_maps_are_refused():
         meter.update(model_inputs)
 
 
-def test_means_of_targets_that_drift_keep_their_digits():
+@pytest.mark.parametrize("backend", [BACKENDS["reference"], BACKENDS["cpu"]], ids=["reference", "cpu"])
+def test_means_of_targets_that_drift_keep_their_digits(backend):
     """Far from the pilot, which is the first chunk's mean: a sum of float32 would lose five of them."""
     torch.manual_seed(0)
     rows = Rows(torch.tensor([0]), "time", 0)
-    moments = Moments(rows, [0], 2, 3, torch.device("cpu"))
+    moments = Moments(rows, [0], 2, 3, torch.device("cpu"), backend.sum_moments)
     chunks = [torch.randn(4000, 2, 3), torch.randn(4000, 2, 3) + 100]
     for chunk in chunks:
-        moments.add(torch.randn(4000, 2, 2), torch.zeros(4000, 2, dtype=torch.int64), [chunk])
+        age = torch.zeros(4000, 2, dtype=torch.int64)
+        moments.add(torch.randn(8000, 2), age, Lagged(chunk.unsqueeze(0), [(0, 0)], 4000))
     exact = torch.cat(chunks).flatten(0, 1).double().mean(dim=0)
     torch.testing.assert_close(moments.target_mean()[0], exact, atol=1e-6, rtol=0)

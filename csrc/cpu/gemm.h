@@ -84,6 +84,23 @@ struct WriteRows {
   }
 };
 
+// Where a panel's tile goes when it is added to a larger sum in float64: row r at to + r * step, of which
+// `width` columns exist.
+template <typename T>
+struct AddWide {
+  double* to;
+  int64_t step, width;
+  template <int MR, int NV>
+  RNNMEM_INLINE void take(const Vec<T> (&acc)[MR][NV], int64_t row) const {
+    T sums[NV * lanes<T>];
+    for (int r = 0; r < MR; ++r) {
+      for (int v = 0; v < NV; ++v) store(sums + v * lanes<T>, acc[r][v]);
+      double* at = to + (row + r) * step;
+      for (int64_t j = 0; j < width; ++j) at[j] += sums[j];
+    }
+  }
+};
+
 // All panels of a packed matrix: out [count, panels * NV * W] = a w + bias.
 template <typename T, int NV>
 void product(const Rows<T>& a, const T* weight, const T* bias, int64_t panels, T* out, int64_t out_step) {

@@ -20,8 +20,13 @@ static bool runs_here() {
 
 namespace rnnmem {
 
-const Isa isa_avx512 = {"avx512", runs_here, RNNMEM_VECTOR_BYTES, Kernels<float, AllUnits>::table,
-                        Kernels<double, AllUnits>::table};
+const Isa isa_avx512 = {"avx512",
+                        runs_here,
+                        RNNMEM_VECTOR_BYTES,
+                        Kernels<float, AllUnits>::table,
+                        Kernels<double, AllUnits>::table,
+                        moments_kernel<float>,
+                        moments_kernel<double>};
 
 }  // namespace rnnmem
 #endif

@@ -16,7 +16,12 @@
 
 namespace rnnmem {
 
-const Isa isa_baseline = {RNNMEM_ISA_NAME, [] { return true; }, RNNMEM_VECTOR_BYTES,
-                          Kernels<float, AllUnits>::table, Kernels<double, AllUnits>::table};
+const Isa isa_baseline = {RNNMEM_ISA_NAME,
+                          [] { return true; },
+                          RNNMEM_VECTOR_BYTES,
+                          Kernels<float, AllUnits>::table,
+                          Kernels<double, AllUnits>::table,
+                          moments_kernel<float>,
+                          moments_kernel<double>};
 
 }  // namespace rnnmem

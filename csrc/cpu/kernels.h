@@ -4,6 +4,7 @@
 // copy.
 #pragma once
 
+#include "cpu/moments.h"
 #include "cpu/pull.h"
 #include "cpu/scan.h"
 #include "dispatch.h"
@@ -41,6 +42,11 @@ void gate_rows_kernel(const Scan<T>& scan, T* gates, int64_t first, int64_t last
     product<T, NV>(x, scan.weight_ih, scan.bias_ih, panels.count(), gates + first * panels.row(),
                    panels.row());
   }
+}
+
+template <typename T>
+void moments_kernel(const Moments<T>& of, int64_t first, int64_t last) {
+  MomentSums<T>(of).run(first, last);
 }
 
 template <typename T, typename Table>

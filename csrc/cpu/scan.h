@@ -125,6 +125,8 @@ class Loop {
     for (int s = 0; s < S; ++s)
       for (int64_t r = 0; r < rows; ++r)
         copy(slot(s, 0, rows) + r * ld_, scan_.state + (s * scan_.streams + stream + r) * H, H);
+    at_rest_ = true;
+    for (int64_t i = 0; i < rows * ld_; ++i) at_rest_ &= slot(0, 0, rows)[i] == 0;
     for (int64_t t = 0; t < scan_.steps; t += steps_most_) {
       const int64_t steps = smaller(steps_most_, scan_.steps - t);
       const T* const* gates = input_.take(t, steps, stream, rows);
@@ -151,7 +153,9 @@ class Loop {
       }
       make.part[s] = {from_.get() + s * rows, to_.get() + s * rows};
     }
-    const Rows<T> h{{make.part[0].from, nullptr}, 1, rows, scan_.hidden_size, 1};
+    // Nothing comes back from an output of zero, as most streams start with.
+    const Rows<T> h{{make.part[0].from, nullptr}, 1, rows, at_rest_ ? 0 : scan_.hidden_size, 1};
+    at_rest_ = false;
     for (; make.panel < panels_.count(); ++make.panel) {
       const Columns<T> w{scan_.weight_hh + make.panel * scan_.hidden_size * NV * W, NV * W};
       panel_product<T, NV>(h, w, scan_.bias_hh + make.panel * NV * W, make);
@@ -161,6 +165,7 @@ class Loop {
   const Scan<T>& scan_;
   const Panels panels_;
   const int64_t rows_most_, steps_most_, ld_;
+  bool at_rest_ = false;  // every stream's output is zero
   InputSide<T, NV> input_;
   Buffer<T> zero_;
   Buffer<const T*> from_;

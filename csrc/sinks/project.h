@@ -99,22 +99,6 @@ class ProjectSink {
     }
   }
 
-  // Adds a tile of R^T R, summed in T, to the fp64 moment.
-  struct AddMoment {
-    double* moment;
-    int64_t dimension, column;
-    template <int MR, int N>
-    RNNMEM_INLINE void take(const Vec<T> (&acc)[MR][N], int64_t row) const {
-      T sums[N * W];
-      const int64_t width = smaller(N * W, dimension - column);
-      for (int r = 0; r < MR; ++r) {
-        for (int v = 0; v < N; ++v) store(sums + v * W, acc[r][v]);
-        double* to = moment + (row + r) * dimension + column;
-        for (int64_t j = 0; j < width; ++j) to[j] += sums[j];
-      }
-    }
-  };
-
   // Residuals are both factors: rows are their components, k runs over the rows that count. Only panels from
   // the diagonal on are computed: the moment is symmetric.
   void add_moment(int64_t counted, double* moment) {
@@ -122,7 +106,8 @@ class ProjectSink {
     for (int64_t column = 0; column < d; column += kPanel) {
       const Rows<T> a{{component_.get(), nullptr}, 1, smaller(d, column + kPanel), counted, residual_step_};
       const Columns<T> w{residual_.get() + column, residual_step_};
-      panel_product<T, NV>(a, w, static_cast<const T*>(nullptr), AddMoment{moment, d, column});
+      const AddWide<T> add{moment + column, d, smaller(kPanel, d - column)};  // a tile's sum is in T
+      panel_product<T, NV>(a, w, static_cast<const T*>(nullptr), add);
     }
   }
 

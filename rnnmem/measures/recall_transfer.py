@@ -100,10 +100,9 @@ def recall_transfer(
             counted = chunk.age >= first
             if not bool(counted.any()):
                 continue
-            kinds = lagged_targets(chunk, maps.innovations, maps.lags)[count * (own and maps.has_own) :][
-                :count
-            ]
-            tokens = torch.stack([kind[counted] for kind in kinds]).double()
+            targets = lagged_targets(chunk, maps.innovations, maps.lags)
+            first_map = count * (own and maps.has_own)
+            tokens = torch.stack([targets.of(first_map + k)[counted] for k in range(count)]).double()
             recalled = maps.recall(values[counted], own).double().flatten(1)
             both = torch.cat((tokens.flatten(1), recalled)).cpu()
             sums[:, :count] += both[count:] @ both[:count].T

@@ -29,6 +29,7 @@ from rnnmem.innovations import InnovationMoments, Innovations, allowed_order
 from rnnmem.moment_sums import SumMoments
 from rnnmem.moments import Lagged, Moments, Rows, solve_maps
 from rnnmem.recall import CurveFit, RecallMaps
+from rnnmem.resident import ResidentMemory
 from rnnmem.ridge import RidgeSystem
 from rnnmem.runner import Runner, stream_join
 from rnnmem.sample import FitSample, Segment
@@ -131,6 +132,7 @@ def fit_maps(
     innovations, frequency = survey_tokens(space, data, rows, allowed, options, by_stream, runner.sum_moments)
     history = int(lags[-1])
 
+    resident = ResidentMemory()
     moments: Moments | None = None
     sample: FitSample | None = None
     null = NullMoments(data, space, int(rows.min_age[0]), by_stream)
@@ -162,6 +164,8 @@ def fit_maps(
     assert moments is not None
     assert sample is not None
     segments = sample.segments()
+    del values, chunk, sample
+    resident.settle()
     maps = finish(moments, null, segments, innovations, frequency, options, settings, notes, space)
     system = moments.systems(options.ridge)[0]
     return Fitted(maps, stream_join(runner, states), join_carries(carries), system)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from rnnmem.moments import Rows
 from rnnmem.recall import CurveFit
 from rnnmem.ridge import RidgeSystem
 from rnnmem.sample import Segment
+
+GROUP_COLUMNS = 128  # of the recall maps whose points are worked out together
 
 
 class FitCost:
@@ -44,7 +48,7 @@ class FitCost:
         for segment, mask in zip(self.segments, masks, strict=True):
             features = segment.features
             centred = features - system.mean.to(features)
-            white.append((centred @ whiten.T.to(features)).masked_fill(~mask.unsqueeze(-1), 0))
+            white.append(zeroed(centred @ whiten.T.to(features), mask))
         self.white.append(white)
         return Remembered(Autocorrelation(white, masks))
 
@@ -52,10 +56,10 @@ class FitCost:
         """The fit of one curve with its costs."""
         effective, variance = [], []
         predictor = torch.zeros(3, len(self.lags), dtype=torch.float64)
-        for index, lag in enumerate(self.lags.tolist()):
+        for index, (lag, recalled) in enumerate(self.recalled(weight, bias)):
             kind = self.innovations.order_of(lag) if own else 0
             masks = self.masks(index)
-            recalled, residuals = self.residuals(weight[index], bias[index], kind, lag, masks)
+            residuals = self.residuals(recalled, kind, lag, masks)
             rows = self.worth(index, residuals, masks)
             spread = effective_dimension(residuals, masks)
             effective.append(rows)
@@ -75,25 +79,31 @@ class FitCost:
     def effective_rows(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Effective fit rows [K] of maps to the tokens' vectors: weight [K, d, F], bias [K, d]."""
         rows = []
-        for index, lag in enumerate(self.lags.tolist()):
+        for index, (lag, recalled) in enumerate(self.recalled(weight, bias)):
             masks = self.masks(index)
-            rows.append(
-                self.worth(index, self.residuals(weight[index], bias[index], 0, lag, masks)[1], masks)
-            )
+            rows.append(self.worth(index, self.residuals(recalled, 0, lag, masks), masks))
         return torch.tensor(rows, dtype=torch.float64)
 
-    def residuals(
-        self, weight: Tensor, bias: Tensor, kind: int, lag: int, masks: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Recalled points and residuals [n, B, d] by segment, rows that do not count zeroed."""
-        recalled, residuals = [], []
-        for segment, kinds, mask in zip(self.segments, self.kinds, masks, strict=True):
+    def recalled(self, weight: Tensor, bias: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
+        """Each lag, and the points recalled for it [n, B, d] by segment: weight [K, d, F], bias [K, d]."""
+        dimension, lags = weight.shape[1], self.lags.tolist()
+        group = max(1, GROUP_COLUMNS // dimension)
+        for first in range(0, len(lags), group):
+            maps, offset = weight[first : first + group].flatten(0, 1), bias[first : first + group].flatten()
+            points = []
+            for features in (segment.features for segment in self.segments):
+                point = torch.addmm(offset.to(features), features.flatten(0, 1), maps.T.to(features))
+                points.append(point.view(*features.shape[:2], -1, dimension))
+            for each, lag in enumerate(lags[first : first + group]):
+                yield lag, [point[:, :, each] for point in points]
+
+    def residuals(self, recalled: list[Tensor], kind: int, lag: int, masks: list[Tensor]) -> list[Tensor]:
+        """What recalled points are off by [n, B, d] by segment, rows that do not count zeroed."""
+        residuals = []
+        for segment, kinds, mask, point in zip(self.segments, self.kinds, masks, recalled, strict=True):
             start = segment.history - lag
-            point = segment.features @ weight.T.to(segment.features) + bias.to(segment.features)
-            left = point - kinds[kind, start : start + len(segment.age)]
-            recalled.append(point)
-            residuals.append(left.masked_fill(~mask.unsqueeze(-1), 0))
-        return recalled, residuals
+            residuals.append(zeroed(point - kinds[kind, start : start + len(segment.age)], mask))
+        return residuals
 
     def deviations(self, mean: Tensor, kind: int, lag: int, masks: list[Tensor]) -> list[Tensor]:
         """Targets about their fit mean [n, B, d] by segment, rows that do not count zeroed."""
@@ -101,7 +111,7 @@ class FitCost:
         for segment, kinds, mask in zip(self.segments, self.kinds, masks, strict=True):
             start = segment.history - lag
             points = kinds[kind, start : start + len(segment.age)] - mean.to(kinds)
-            found.append(points.masked_fill(~mask.unsqueeze(-1), 0))
+            found.append(zeroed(points, mask))
         return found
 
     def predictor_error(
@@ -129,6 +139,11 @@ class FitCost:
         spread = max(alike, lasting_square(scores, masks))
         variance = 4 * spread / max(predictor.rows * float(predictor.innovation.trace()) ** 2, 1e-300)
         return torch.tensor((variance, gain, loss), dtype=torch.float64)
+
+
+def zeroed(values: Tensor, mask: Tensor) -> Tensor:
+    """Values [n, B, F], zero where a row does not count; themselves where all do."""
+    return values if bool(mask.all()) else values.masked_fill(~mask.unsqueeze(-1), 0)
 
 
 def counted(values: list[Tensor], masks: list[Tensor]) -> Tensor:

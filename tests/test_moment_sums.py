@@ -59,7 +59,7 @@ def test_reference_against_sums_written_out() -> None:
     ids=str,
 )
 def test_compiled_against_the_reference(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Products with targets are summed in float32 within a tile of 64 rows, all else in float64."""
+    """Products with targets are summed in float32 within a tile of 128 rows, all else in float64."""
     of = make_factors(*shape, dtype=dtype)
     wanted = sum_moments(of)
     loose = 1e-4 if dtype == torch.float32 else 1e-11

@@ -15,7 +15,7 @@ inline namespace RNNMEM_ISA {
 template <typename T>
 class MomentSums {
   static constexpr int NV = 2;
-  static constexpr int64_t kWide = NV * lanes<double>, kNarrow = NV * lanes<T>, kRows = 64;
+  static constexpr int64_t kWide = NV * lanes<double>, kNarrow = NV * lanes<T>, kRows = 128;
 
  public:
   explicit MomentSums(const Moments<T>& of)
@@ -59,13 +59,14 @@ class MomentSums {
       for (int64_t a = 0; a < of_.pieces; ++a) {
         const T* from = of_.left + (of_.row[first + i] + of_.left_at[a]) * of_.piece;
         const int64_t at = a * of_.piece;
-        double* wide = wide_.get() + i * wide_step_ + at;
-        T* narrow = narrow_.get() + i * narrow_step_ + at;
+        double* __restrict wide = wide_.get() + i * wide_step_ + at;
+        T* __restrict narrow = narrow_.get() + i * narrow_step_ + at;
         for (int64_t f = 0; f < of_.piece; ++f) {
           wide[f] = from[f] - of_.left_pilot[at + f];
           narrow[f] = static_cast<T>(wide[f]);
         }
-        for (int64_t f = 0; sum && f < of_.piece; ++f) of_.sum[at + f] += wide[f];
+        double* __restrict total = of_.sum + at;
+        for (int64_t f = 0; sum && f < of_.piece; ++f) total[f] += wide[f];
       }
   }
 
@@ -81,10 +82,10 @@ class MomentSums {
   void add_target(int64_t map, int64_t first, int64_t count) {
     const int64_t d = of_.dimension;
     const double* pilot = of_.right_pilot + map * d;
-    double* sum = of_.target + map * d;
+    double* __restrict sum = of_.target + map * d;
     for (int64_t i = 0; i < count; ++i) {
       const T* from = of_.right + (of_.row[first + i] + of_.right_at[map]) * d;
-      T* to = target_.get() + i * target_step_;
+      T* __restrict to = target_.get() + i * target_step_;
       for (int64_t j = 0; j < d; ++j) {
         const double value = from[j] - pilot[j];
         to[j] = static_cast<T>(value);

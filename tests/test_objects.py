@@ -3,11 +3,9 @@
 import math
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
-from torch.nn.utils import parametrizations, prune
 
 import rnnmem
 from rnnmem import ops
@@ -81,36 +79,6 @@ def test_a_failing_update_leaves_a_state_that_is_written_in_place_as_it_was():
     torch.testing.assert_close(meter.state_dict()["state"], before["state"], rtol=0, atol=0)
 
 
-class OtherForward(torch.nn.GRU):
-    def forward(self, *given):
-        return tuple(0 * part for part in super().forward(*given))
-
-
-class OtherStep(EchoState):
-    def step(self, x, state):
-        return 0 * state, 0 * state
-
-
-class OtherCell(torch.nn.LSTMCell):
-    def forward(self, x, state=None):
-        return super().forward(0 * x, state)
-
-
-class SameGRU(torch.nn.GRU):
-    """A subclass that computes what its class does."""
-
-    def extra(self):
-        return 1
-
-
-def test_subclasses_that_compute_something_else_are_refused():
-    echo = OtherStep(torch.ones(4, 2), 0.5 * torch.eye(4))
-    for model in (OtherForward(2, 4), OtherCell(2, 4), echo):
-        with pytest.raises(rnnmem.RnnMemError, match=f"model: .*{type(model).__name__} with a .* of its own"):
-            rnnmem.assess(model, torch.randn(500, 2, 2), lags=2)
-    assert rnnmem.assess(SameGRU(2, 4), torch.randn(1500, 2, 2), lags=2).retention[0] > 0
-
-
 def test_ridge_zero_and_a_dead_unit():
     torch.manual_seed(0)
     unit = EchoState(torch.randn(5, 2), torch.diag(torch.tensor([0.5, 0.4, 0.3, 0.2, 0.0])))
@@ -132,23 +100,6 @@ def test_a_control_with_too_few_rows_ends_the_horizon_and_is_said():
     assert any("inference control" in line and str(failed) in line for line in report.warnings)
     assert report.memory_horizon is None or report.memory_horizon < failed[0]
     assert "larger lags were not tested" not in str(report)
-
-
-def test_networks_of_two_layouts_are_not_compared():
-    nets = {"a": torch.nn.GRU(2, 4), "b": torch.nn.GRU(2, 4, batch_first=True)}
-    with pytest.raises(rnnmem.RnnMemError, match=r"models: .*layout"):
-        rnnmem.compare(nets, torch.randn(600, 400, 2), lags=2)
-
-
-def test_embeddings_that_cut_lengths_differ_from_those_that_do_not():
-    table = 3 * torch.randn(20, 4)
-    free, cut = (
-        torch.nn.Embedding.from_pretrained(table),
-        torch.nn.Embedding.from_pretrained(table, max_norm=0.5),
-    )
-    nets = {"a": torch.nn.GRU(4, 4), "b": torch.nn.GRU(4, 4)}
-    with pytest.raises(rnnmem.RnnMemError, match="semantics: "):
-        rnnmem.compare(nets, torch.randint(0, 20, (900, 2)), embedding={"a": free, "b": cut}, lags=2)
 
 
 def test_the_sample_of_fit_rows_is_bounded_where_few_rows_count(monkeypatch):
@@ -278,46 +229,6 @@ def test_looking_at_an_object_draws_no_numbers():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def weight_norm(module, name):
-    """torch's own, which goes by hooks and warns that it is deprecated."""
-    with pytest.warns(FutureWarning):
-        torch.nn.utils.weight_norm(module, name)
-
-
-@pytest.mark.parametrize("hook", [weight_norm, partial(prune.l1_unstructured, amount=0.3)])
-def test_weights_that_a_hook_makes_are_refused_and_parametrized_ones_read(hook):
-    read, inputs = torch.nn.GRU(2, 5), torch.randn(900, 3, 2)
-    hook(read, "weight_hh_l0")
-    with pytest.raises(rnnmem.RnnMemError, match="model: expected weight_hh_l0 to be a parameter"):
-        rnnmem.assess(read, inputs, lags=2)
-    read = parametrizations.weight_norm(torch.nn.GRU(2, 5), "weight_hh_l0")
-    with torch.no_grad():
-        read.parametrizations.weight_hh_l0.original0.mul_(2)
-    plain = torch.nn.GRU(2, 5)
-    plain.load_state_dict({name: getattr(read, name) for name in plain.state_dict()})
-    found = [rnnmem.assess(each, inputs, lags=2, measures=("kept",)).retention for each in (read, plain)]
-    assert torch.equal(*found)
-
-
-class Scaled(torch.nn.Embedding):
-    def forward(self, tokens):
-        return 50 * super().forward(tokens)
-
-
-def test_embeddings_that_do_more_than_look_up_are_refused():
-    tokens = torch.randint(9, (900, 3))
-    with pytest.raises(rnnmem.RnnMemError, match="embedding: expected an nn"):
-        rnnmem.assess(torch.nn.GRU(4, 5), tokens, embedding=Scaled(9, 4), lags=2)
-
-
-def test_the_state_carried_is_that_of_all_layers():
-    inputs = torch.randn(900, 3, 2)
-    models = {"flat": torch.nn.GRU(2, 8), "deep": torch.nn.GRU(2, 8, num_layers=4)}
-    with pytest.raises(rnnmem.RnnMemError, match="match: expected networks equal in state"):
-        rnnmem.compare(models, inputs, match="state", lags=2)
-    assert rnnmem.assess(models["deep"], inputs, lags=2).model["state_floats"] == 32
-
-
 def test_a_reservoir_has_weights_of_its_own():
     weight = 0.5 * torch.eye(3)
     unit = rnnmem.units.EchoState(torch.ones(3, 1), weight).requires_grad_()
@@ -357,13 +268,6 @@ def test_where_nothing_varies_nothing_is_kept_or_lost():
     assert report.suitable_length().length is None
     assert str(report)
     assert report._repr_html_()
-
-
-def test_maps_of_other_weights_say_nothing_of_transfer():
-    inputs = torch.randn(900, 3, 2)
-    maps = rnnmem.fit_recall(torch.nn.GRU(2, 5), inputs, lags=2)
-    with pytest.raises(rnnmem.RnnMemError, match="maps: expected maps fitted to this model"):
-        rnnmem.recall_transfer(torch.nn.GRU(2, 5), maps, inputs)
 
 
 def test_python_m_runs_the_commands():

@@ -93,7 +93,7 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
           x.inputs.scalar_type());
     check(x.inputs.size(2) == scan.row_size, "inputs: expected size ", scan.row_size, ", got ",
           x.inputs.size(2));
-    check(scan.row_size == 1 || x.inputs.stride(2) == 1,
+    check(scan.row_size == 1 || x.inputs.stride(2) == 1 || !x.inputs.numel(),
           "inputs: expected unit stride in the last dimension");
     scan.inputs = x.inputs.const_data_ptr<T>();
   }

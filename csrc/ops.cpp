@@ -24,6 +24,18 @@ const Isa& isa_named(const string& name) {
   return *isa;
 }
 
+const Isa& best_isa() {
+  for (const Isa* isa : kIsas)
+    if (isa->runs_here()) return *isa;
+  return isa_baseline;
+}
+
+int64_t gates_of(const string& unit_name) {
+  const UnitKernels<float>* unit = find_unit<float>(isa_baseline, unit_name.c_str());
+  check(unit, "unit: unknown to the cpu backend: ", unit_name);
+  return unit->gates;
+}
+
 template <typename Body>
 auto with_dtype(const Tensor& like, Body body) {
   const ScalarType dtype = like.scalar_type();
@@ -97,6 +109,28 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
     run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()});
     return std::make_tuple(features, last_state);
   });
+}
+
+// A matrix [G * H, K], or a bias [G * H], as one packed matrix.
+Tensor packed(const Tensor& weight, int64_t gates, const string& isa_name) {
+  const Tensor whole = torch::stable::contiguous(weight);
+  const int64_t sizes[] = {1, whole.size(0), whole.dim() == 1 ? 1 : whole.size(1)};
+  return pack(torch::stable::view(whole, {sizes, 3}), gates, isa_name);
+}
+
+std::tuple<Tensor, Tensor> layer(string unit_name, const Tensor& inputs, const Tensor& state,
+                                 const Tensor& ih, const Tensor& hh, optional<Tensor> bias_ih,
+                                 optional<Tensor> bias_hh) {
+  const string isa_name = best_isa().name;
+  const int64_t gates = gates_of(unit_name);
+  check(ih.dim() == 2 && hh.dim() == 2, "weights: expected rank 2");
+  const int64_t rows[] = {hh.size(0)};
+  auto bias = [&](const optional<Tensor>& given) {
+    return packed(given ? *given : torch::stable::new_zeros(hh, {rows, 1}), gates, isa_name);
+  };
+  const optional<Tensor> none, packed_ih(packed(ih, gates, isa_name));
+  return store(unit_name, isa_name, inputs, none, packed_ih, bias(bias_ih), packed(hh, gates, isa_name),
+               bias(bias_hh), 1, state, none, false);
 }
 
 std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const Tensor& inputs,
@@ -232,6 +266,10 @@ STABLE_TORCH_LIBRARY(rnnmem, m) {
       "gate_rows(str unit, str isa, Tensor inputs, Tensor ih, Tensor bias_ih, Tensor hh, Tensor bias_hh) -> "
       "Tensor");
   m.def("store(" RNNMEM_LAYER ") -> (Tensor features, Tensor state)");
+  m.def(
+      "layer(str unit, Tensor inputs, Tensor state, Tensor ih, Tensor hh, Tensor? bias_ih, Tensor? bias_hh) "
+      "-> "
+      "(Tensor output, Tensor state)");
   m.def("pull(" RNNMEM_LAYER
         ", Tensor back, Tensor states, Tensor gradient, Tensor? above, bool sides) "
         "-> (Tensor gradient, Tensor squares, Tensor sides)");
@@ -249,6 +287,7 @@ STABLE_TORCH_LIBRARY_IMPL(rnnmem, CPU, m) {
   m.impl("pack", TORCH_BOX(&rnnmem::pack));
   m.impl("gate_rows", TORCH_BOX(&rnnmem::gate_rows));
   m.impl("store", TORCH_BOX(&rnnmem::store));
+  m.impl("layer", TORCH_BOX(&rnnmem::layer));
   m.impl("pull", TORCH_BOX(&rnnmem::pull));
   m.impl("moments", TORCH_BOX(&rnnmem::moments));
   m.impl("project", TORCH_BOX(&rnnmem::project));

@@ -5,7 +5,7 @@ sets networks side by side; `track` follows one while it is trained. `lyapunov_s
 and the other functions are what experts expect beside them.
 """
 
-from rnnmem import text, units
+from rnnmem import nn, text, units
 from rnnmem.assess import assess, fit_recall
 from rnnmem.compare import compare
 from rnnmem.comparison import Comparison
@@ -39,6 +39,7 @@ __all__ = [
     "information_processing_capacity",
     "lyapunov_spectrum",
     "memory_capacity",
+    "nn",
     "recall_angles",
     "recall_transfer",
     "text",

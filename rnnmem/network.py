@@ -16,13 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from rnnmem import nn as dropin
 from rnnmem.errors import RnnMemError, expected, shown
 from rnnmem.lags import is_int
 from rnnmem.units import UNITS, EchoState, Unit, Weights
 from rnnmem.units.echo_state import BY_ACTIVATION
 from rnnmem.user_object import ObjectNetwork, read_object
 
-MODULES: dict[type[nn.RNNBase], str] = {nn.RNN: "rnn", nn.GRU: "gru", nn.LSTM: "lstm"}
+MODULES: dict[type[nn.RNNBase], str] = {
+    nn.RNN: "rnn",
+    nn.GRU: "gru",
+    nn.LSTM: "lstm",
+    dropin.RNN: "rnn",
+    dropin.GRU: "gru",
+    dropin.LSTM: "lstm",
+}
 CELLS: dict[type[nn.RNNCellBase], str] = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SUPPORTED = (

@@ -7,6 +7,7 @@ The operators change nothing in place. What they take, beside the names that `rn
 - store, project: the layer packed as N = 1; `inputs` float [T, B, I] with unit stride in the last dimension
   and no `table`, or tokens [T, B] that name rows of `table`, either x rows [V, I] with `ih` or packed gates
   [V, panels * vectors * lanes] without.
+- layer: `store` of a layer whose weights are given as torch.nn has them, and packed in every call.
 - pull: `states` [T, B, S*H] as `store` gives them; `back` is W_hh transposed, each gate's rows padded to the
   padded size of a one-gate matrix, and `pack`ed as one gate.
 - moments: second moments as in `rnnmem.moment_sums`, products with targets in the factors' own dtype within
@@ -256,6 +257,18 @@ def _fake_store(
     return state.new_empty(inputs.shape[0], state.shape[1], features), torch.empty_like(state)
 
 
+def _fake_layer(
+    unit: str,
+    inputs: Tensor,
+    state: Tensor,
+    ih: Tensor,
+    hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    return state.new_empty(inputs.shape[0], state.shape[1], hh.shape[1]), torch.empty_like(state)
+
+
 def _fake_pull(
     unit: str,
     isa: str,
@@ -343,6 +356,7 @@ FAKES: dict[str, Callable[..., Any]] = {
     "pack": _fake_pack,
     "gate_rows": _fake_gate_rows,
     "store": _fake_store,
+    "layer": _fake_layer,
     "pull": _fake_pull,
     "moments": _fake_moments,
     "project": _fake_project,

@@ -1,0 +1,310 @@
+"""RNN, GRU and LSTM in place of torch.nn's: same arguments, parameters and results, on the compiled kernels.
+
+So far for inference: on the CPU, in float32 or float64, without gradients. What is not there yet raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnmem import ops
+from rnnmem.errors import expected, shown
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+STATE_PARTS = {"LSTM": 2}
+UNITS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
+
+
+class Recurrent(nn.RNNBase):
+    """What RNN, GRU and LSTM share: torch.nn's parameters, and a forward pass of our own.
+
+    Weights are laid out for the kernels in every call, so a change of theirs is never missed.
+    """
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: there is no buffer to flatten into. Here for code that calls it."""
+
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """Runs all layers over all steps.
+
+        Args:
+            input: [T, B, I], [B, T, I] if `batch_first`, or unbatched [T, I].
+            hx: the initial state [layers * directions, B, H], without B if unbatched; (h, c) in an LSTM;
+                None for zeros.
+
+        Returns:
+            The last layer's outputs [T, B, directions * H] (batch first, unbatched like the input), and the
+            state after the last step, shaped like `hx`.
+
+        Raises:
+            RnnMemError: what is not there yet: packed sequences, gradients, dropout in training, other
+                devices and dtypes; or the compiled extension is missing.
+            ValueError, RuntimeError: shapes that do not fit, in torch.nn's words.
+        """
+        if isinstance(input, PackedSequence):
+            raise expected("input", "a Tensor (packed sequences are not built yet)", "a PackedSequence")
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{self.name}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
+        batched = input.dim() == 3
+        if not batched:
+            input = input.unsqueeze(0 if self.batch_first else 1)
+        state = self.initial(input, hx, batched)
+        self.check_input(input, None)
+        self.refuse_missing(input, state)
+        if input.shape[1 if self.batch_first else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, state)
+        if self.batch_first:
+            output = output.transpose(0, 1)
+        if not batched:
+            output, last = output.squeeze(0 if self.batch_first else 1), [part.squeeze(1) for part in last]
+        return output, last[0] if self.mode != "LSTM" else tuple(last)
+
+    @property
+    def name(self) -> str:
+        """What torch.nn's messages call it."""
+        return "RNN" if self.mode.startswith("RNN") else self.mode
+
+    def initial(self, input: Tensor, hx: Any, batched: bool) -> list[Tensor]:
+        """The parts of the initial state, [layers * directions, B, H] each."""
+        batch = input.shape[0 if self.batch_first else 1]
+        size = (self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size)
+        if hx is None:
+            return [input.new_zeros(size) for _ in range(STATE_PARTS.get(self.mode, 1))]
+        parts = list(hx) if self.mode == "LSTM" else [hx]
+        count = STATE_PARTS.get(self.mode, 1)
+        if len(parts) != count or not all(isinstance(part, Tensor) for part in parts):
+            raise expected("hx", "(h, c)" if count == 2 else "a Tensor", shown(hx))
+        rank, kind = (3, "batched") if batched else (2, "unbatched")
+        for part, what in zip(parts, ("hidden[0]", "hidden[1]") if count == 2 else ("hidden",), strict=True):
+            if part.dim() != rank:
+                raise RuntimeError(
+                    f"For {kind} {rank}-D input, hx should also be {rank}-D but got {part.dim()}-D tensor"
+                )
+            if part.dtype != input.dtype:
+                raise expected("hx", f"dtype {input.dtype}, like the input", part.dtype)
+            whole = part if batched else part.unsqueeze(1)
+            self.check_hidden_size(whole, size, f"Expected {what} size {{}}, got {{}}")
+        return parts if batched else [part.unsqueeze(1) for part in parts]
+
+    def refuse_missing(self, input: Tensor, state: list[Tensor]) -> None:
+        """Refuses what is not built yet, and says what to do."""
+        if torch.is_grad_enabled():
+            given = {"input": input, "hx": state[0], **dict(self.named_parameters(recurse=False))}
+            wanting = next((name for name, tensor in given.items() if tensor.requires_grad), None)
+            if wanting is not None:
+                remedy = f"{wanting} requires one: call under torch.no_grad(), or use torch.nn.{self.name}"
+                raise expected("gradients", "none (training is not built yet)", remedy)
+        if self.training and self.dropout and self.num_layers > 1:
+            raise expected("dropout", "eval mode (training is not built yet)", "training mode: call .eval()")
+        weight = self._flat_weights[0]
+        if weight is not None and weight.device.type != "cpu":
+            raise expected(
+                "device", "cpu (no other is built yet)", f"{weight.device}: use torch.nn.{self.name}"
+            )
+        if input.dtype not in (torch.float32, torch.float64):
+            raise expected("dtype", "float32 or float64 (no other is built yet)", str(input.dtype))
+        if missing := ops.missing():
+            raise expected("backend", missing, "no such module")
+
+    def run(self, input: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
+        unit, found = UNITS[self.mode], []
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        for layer in range(self.num_layers):
+            outputs = []
+            for way, suffix in enumerate(directions):
+                at = layer * len(directions) + way
+                part = torch.stack([each[at] for each in state])
+                read = input.flip(0) if suffix else input
+                output, last = torch.ops.rnnmem.layer(
+                    unit, readable(read), part, *self.weights(f"_l{layer}{suffix}")
+                )
+                outputs.append(output.flip(0) if suffix else output)
+                found.append(last)
+            input = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return input, list(torch.stack(found, dim=1))
+
+    def weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Input and recurrent weights and biases of a layer and direction."""
+        ih, hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
+        if not self.bias:
+            return ih, hh, None, None
+        return ih, hh, getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+
+
+def readable(input: Tensor) -> Tensor:
+    """Inputs whose last dimension is laid out in one line."""
+    return input if input.shape[-1] == 1 or input.stride(-1) == 1 else input.contiguous()
+
+
+class RNN(Recurrent):
+    """torch.nn.RNN: the same arguments, parameters and results; see `Recurrent.forward`.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, each reading the outputs of the one below.
+        nonlinearity: "tanh" or "relu".
+        bias: whether there are biases.
+        batch_first: whether inputs and outputs are [B, T, ...].
+        dropout: between layers, in training.
+        bidirectional: whether each layer also runs from the last step to the first.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError, TypeError: arguments that torch.nn.RNN would refuse.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> with torch.no_grad():
+        ...     output, state = rnnmem.nn.RNN(3, 8)(torch.randn(5, 2, 3))
+        >>> output.shape, state.shape
+        (torch.Size([5, 2, 8]), torch.Size([1, 2, 8]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+        mode = f"RNN_{nonlinearity.upper()}"
+        super().__init__(
+            mode,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
+        )
+        self.nonlinearity = nonlinearity
+
+
+class GRU(Recurrent):
+    """torch.nn.GRU: the same arguments, parameters and results; see `Recurrent.forward`.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, each reading the outputs of the one below.
+        bias: whether there are biases.
+        batch_first: whether inputs and outputs are [B, T, ...].
+        dropout: between layers, in training.
+        bidirectional: whether each layer also runs from the last step to the first.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError, TypeError: arguments that torch.nn.GRU would refuse.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> with torch.no_grad():
+        ...     output, state = rnnmem.nn.GRU(3, 8, batch_first=True)(torch.randn(2, 5, 3))
+        >>> output.shape, state.shape
+        (torch.Size([2, 5, 8]), torch.Size([1, 2, 8]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "GRU",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
+        )
+
+
+class LSTM(Recurrent):
+    """torch.nn.LSTM: the same arguments, parameters and results; see `Recurrent.forward`.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, each reading the outputs of the one below.
+        bias: whether there are biases.
+        batch_first: whether inputs and outputs are [B, T, ...].
+        dropout: between layers, in training.
+        bidirectional: whether each layer also runs from the last step to the first.
+        proj_size: 0; a projected output is not built yet.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError, TypeError: arguments that torch.nn.LSTM would refuse.
+        RnnMemError: a `proj_size`.
+
+    Example:
+        >>> import torch, rnnmem
+        >>> with torch.no_grad():
+        ...     output, (h, c) = rnnmem.nn.LSTM(3, 8, num_layers=2)(torch.randn(5, 2, 3))
+        >>> output.shape, c.shape
+        (torch.Size([5, 2, 8]), torch.Size([2, 2, 8]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if proj_size:
+            raise expected("proj_size", "0 (a projected output is not built yet)", proj_size)
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
+        )

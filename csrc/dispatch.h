@@ -15,6 +15,7 @@ struct UnitKernels {
   void (*store)(const Scan<T>&, const Store<T>&, int64_t first, int64_t last);
   void (*project)(const Scan<T>&, const Project<T>&, int64_t first, int64_t last);
   void (*pull)(const Scan<T>&, const Pull<T>&, int64_t first, int64_t last);
+  void (*few)(const Few<T>&);
   // Rows [first, last) of x [N, I] to packed gates [N, row].
   void (*gate_rows)(const Scan<T>&, T* gates, int64_t first, int64_t last);
 };

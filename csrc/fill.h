@@ -108,6 +108,48 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
   return unit;
 }
 
+struct FewTensors {
+  const Tensor& inputs;
+  const optional<Tensor>&h, &c;
+  const Tensor &ih, &hh;
+  const optional<Tensor>&bias_ih, &bias_hh;
+};
+
+// A few steps of a layer; what they write is the op's to allocate.
+template <typename T>
+void fill_few(Few<T>& to, const UnitKernels<T>& unit, const FewTensors& x) {
+  const ScalarType dtype = x.hh.scalar_type();
+  check(x.ih.dim() == 2 && x.hh.dim() == 2, "weights: expected rank 2");
+  check(x.inputs.dim() == 3, "inputs: expected rank 3, got ", x.inputs.dim());
+  to.steps = x.inputs.size(0);
+  to.streams = x.inputs.size(1);
+  to.input_size = x.ih.size(1);
+  to.hidden_size = x.hh.size(1);
+  const int64_t rows = unit.gates * to.hidden_size;
+  check_tensor("ih", x.ih, dtype, {rows, to.input_size});
+  check_tensor("hh", x.hh, dtype, {rows, to.hidden_size});
+  check(!x.c || unit.state_parts == 2, "c: expected none for this unit");
+  if (x.h) check_tensor("h", *x.h, dtype, {to.streams, to.hidden_size});
+  if (x.c) check_tensor("c", *x.c, dtype, {to.streams, to.hidden_size});
+  if (x.bias_ih) check_tensor("bias_ih", *x.bias_ih, dtype, {rows});
+  if (x.bias_hh) check_tensor("bias_hh", *x.bias_hh, dtype, {rows});
+  check(x.inputs.is_cpu(), "inputs: expected a CPU tensor");
+  check(x.inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ", x.inputs.scalar_type());
+  check(x.inputs.size(2) == to.input_size, "inputs: expected size ", to.input_size, ", got ",
+        x.inputs.size(2));
+  check(to.input_size == 1 || x.inputs.stride(2) == 1 || !x.inputs.numel(),
+        "inputs: expected unit stride in the last dimension");
+  to.weight_ih = x.ih.const_data_ptr<T>();
+  to.weight_hh = x.hh.const_data_ptr<T>();
+  to.bias_ih = x.bias_ih ? x.bias_ih->const_data_ptr<T>() : nullptr;
+  to.bias_hh = x.bias_hh ? x.bias_hh->const_data_ptr<T>() : nullptr;
+  to.inputs = x.inputs.const_data_ptr<T>();
+  to.time_stride = x.inputs.stride(0);
+  to.stream_stride = x.inputs.stride(1);
+  to.state[0] = x.h ? x.h->const_data_ptr<T>() : nullptr;
+  to.state[1] = x.c ? x.c->const_data_ptr<T>() : nullptr;
+}
+
 struct PullTensors {
   const Tensor &back, &states, &gradient;
   const optional<Tensor>& above;

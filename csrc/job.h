@@ -47,6 +47,18 @@ struct Store {
   T* features;  // [T, B, F]
 };
 
+// A few steps of one layer, its weights as torch.nn lays them out: [G * H, I], [G * H, H], biases or null.
+template <typename T>
+struct Few {
+  const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  int64_t steps, streams, input_size, hidden_size;
+  const T* inputs;  // (t, b) at t * time_stride + b * stream_stride
+  int64_t time_stride, stream_stride;
+  const T* state[2];  // [B, H] by part, or null for zeros
+  T* last_state[2];   // [B, H] by part
+  T* output;          // [T, B, H]
+};
+
 // The way back through a scan's steps: what becomes of the gradient of its last state. The scan is one from
 // `state` on without resets; its `last_state` takes the gradient of `state`.
 template <typename T>

@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <cstring>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -18,6 +19,9 @@ namespace {
 // bounds what the sums may take, by fewer and larger groups.
 constexpr int64_t kMomentBytes = int64_t{64} << 20;
 
+// Rows (steps x streams) for which a layer's weights are read as they are; packing them pays from about 6 on.
+constexpr int64_t kFewRows = 4;
+
 const Isa& isa_named(const string& name) {
   const Isa* isa = find_isa(name.c_str());
   check(isa, "isa: expected one that this machine runs, got ", name);
@@ -28,12 +32,6 @@ const Isa& best_isa() {
   for (const Isa* isa : kIsas)
     if (isa->runs_here()) return *isa;
   return isa_baseline;
-}
-
-int64_t gates_of(const string& unit_name) {
-  const UnitKernels<float>* unit = find_unit<float>(isa_baseline, unit_name.c_str());
-  check(unit, "unit: unknown to the cpu backend: ", unit_name);
-  return unit->gates;
 }
 
 template <typename Body>
@@ -113,24 +111,49 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
 
 // A matrix [G * H, K], or a bias [G * H], as one packed matrix.
 Tensor packed(const Tensor& weight, int64_t gates, const string& isa_name) {
-  const Tensor whole = torch::stable::contiguous(weight);
-  const int64_t sizes[] = {1, whole.size(0), whole.dim() == 1 ? 1 : whole.size(1)};
-  return pack(torch::stable::view(whole, {sizes, 3}), gates, isa_name);
+  const int64_t sizes[] = {1, weight.size(0), weight.dim() == 1 ? 1 : weight.size(1)};
+  return pack(torch::stable::view(weight, {sizes, 3}), gates, isa_name);
 }
 
-std::tuple<Tensor, Tensor> layer(string unit_name, const Tensor& inputs, const Tensor& state,
-                                 const Tensor& ih, const Tensor& hh, optional<Tensor> bias_ih,
-                                 optional<Tensor> bias_hh) {
-  const string isa_name = best_isa().name;
-  const int64_t gates = gates_of(unit_name);
-  check(ih.dim() == 2 && hh.dim() == 2, "weights: expected rank 2");
-  const int64_t rows[] = {hh.size(0)};
-  auto bias = [&](const optional<Tensor>& given) {
-    return packed(given ? *given : torch::stable::new_zeros(hh, {rows, 1}), gates, isa_name);
-  };
-  const optional<Tensor> none, packed_ih(packed(ih, gates, isa_name));
-  return store(unit_name, isa_name, inputs, none, packed_ih, bias(bias_ih), packed(hh, gates, isa_name),
-               bias(bias_hh), 1, state, none, false);
+// The last state's parts have a dimension more, as torch.nn's have; a unit of one part has an empty second.
+std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs, optional<Tensor> h,
+                                         optional<Tensor> c, const Tensor& ih, const Tensor& hh,
+                                         optional<Tensor> bias_ih, optional<Tensor> bias_hh) {
+  const Isa& isa = best_isa();
+  return with_dtype(hh, [&](auto zero) {
+    using T = decltype(zero);
+    const UnitKernels<T>* unit = find_unit<T>(isa, unit_name.c_str());
+    check(unit, "unit: unknown to the cpu backend: ", unit_name);
+    Few<T> few{};
+    fill_few(few, *unit, {inputs, h, c, ih, hh, bias_ih, bias_hh});
+    const int64_t B = few.streams, H = few.hidden_size, S = unit->state_parts, size = B * H;
+    const int64_t sizes[] = {S, B, H}, part[] = {1, B, H}, no_part[] = {0, B, H};
+    Tensor last[] = {torch::stable::new_empty(hh, {part, 3}),
+                     torch::stable::new_empty(hh, {S == 2 ? part : no_part, 3})};
+    for (int64_t s = 0; s < S; ++s) few.last_state[s] = last[s].template mutable_data_ptr<T>();
+    if (few.steps * B <= kFewRows) {
+      const int64_t output_sizes[] = {few.steps, B, H};
+      Tensor output = torch::stable::new_empty(hh, {output_sizes, 3});
+      few.output = output.mutable_data_ptr<T>();
+      unit->few(few);
+      return std::make_tuple(output, last[0], last[1]);
+    }
+    Tensor state = torch::stable::new_zeros(hh, {sizes, 3});
+    T* first = state.mutable_data_ptr<T>();
+    for (int64_t s = 0; s < S; ++s)
+      if (few.state[s] && size) std::memcpy(first + s * size, few.state[s], size * sizeof(T));
+    const int64_t rows[] = {hh.size(0)};
+    auto bias = [&](const optional<Tensor>& given) {
+      return packed(given ? *given : torch::stable::new_zeros(hh, {rows, 1}), unit->gates, isa.name);
+    };
+    const optional<Tensor> none, packed_ih(packed(ih, unit->gates, isa.name));
+    const auto [output, after] =
+        store(unit_name, isa.name, inputs, none, packed_ih, bias(bias_ih), packed(hh, unit->gates, isa.name),
+              bias(bias_hh), 1, state, none, false);
+    for (int64_t s = 0; s < S && size; ++s)
+      std::memcpy(few.last_state[s], after.template const_data_ptr<T>() + s * size, size * sizeof(T));
+    return std::make_tuple(output, last[0], last[1]);
+  });
 }
 
 std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const Tensor& inputs,
@@ -267,9 +290,8 @@ STABLE_TORCH_LIBRARY(rnnmem, m) {
       "Tensor");
   m.def("store(" RNNMEM_LAYER ") -> (Tensor features, Tensor state)");
   m.def(
-      "layer(str unit, Tensor inputs, Tensor state, Tensor ih, Tensor hh, Tensor? bias_ih, Tensor? bias_hh) "
-      "-> "
-      "(Tensor output, Tensor state)");
+      "layer(str unit, Tensor inputs, Tensor? h, Tensor? c, Tensor ih, Tensor hh, Tensor? bias_ih, "
+      "Tensor? bias_hh) -> (Tensor output, Tensor h, Tensor c)");
   m.def("pull(" RNNMEM_LAYER
         ", Tensor back, Tensor states, Tensor gradient, Tensor? above, bool sides) "
         "-> (Tensor gradient, Tensor squares, Tensor sides)");

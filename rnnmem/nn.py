@@ -5,6 +5,7 @@ So far for inference: on the CPU, in float32 or float64, without gradients. What
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,29 +54,30 @@ class Recurrent(nn.RNNBase):
         batched = input.dim() == 3
         if not batched:
             input = input.unsqueeze(0 if self.batch_first else 1)
-        state = self.initial(input, hx, batched)
+        parts = () if hx is None else self.initial(input, hx, batched)
         self.check_input(input, None)
-        self.refuse_missing(input, state)
+        self.refuse_missing(input, parts)
         if input.shape[1 if self.batch_first else 0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, state)
+        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, parts)
         if self.batch_first:
             output = output.transpose(0, 1)
         if not batched:
-            output, last = output.squeeze(0 if self.batch_first else 1), [part.squeeze(1) for part in last]
-        return output, last[0] if self.mode != "LSTM" else tuple(last)
+            output, last = (
+                output.squeeze(0 if self.batch_first else 1),
+                tuple(part.squeeze(1) for part in last),
+            )
+        return output, last if self.mode == "LSTM" else last[0]
 
     @property
     def name(self) -> str:
         """What torch.nn's messages call it."""
         return "RNN" if self.mode.startswith("RNN") else self.mode
 
-    def initial(self, input: Tensor, hx: Any, batched: bool) -> list[Tensor]:
+    def initial(self, input: Tensor, hx: Any, batched: bool) -> Sequence[Tensor]:
         """The parts of the initial state, [layers * directions, B, H] each."""
         batch = input.shape[0 if self.batch_first else 1]
         size = (self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size)
-        if hx is None:
-            return [input.new_zeros(size) for _ in range(STATE_PARTS.get(self.mode, 1))]
         parts = list(hx) if self.mode == "LSTM" else [hx]
         count = STATE_PARTS.get(self.mode, 1)
         if len(parts) != count or not all(isinstance(part, Tensor) for part in parts):
@@ -92,11 +94,11 @@ class Recurrent(nn.RNNBase):
             self.check_hidden_size(whole, size, f"Expected {what} size {{}}, got {{}}")
         return parts if batched else [part.unsqueeze(1) for part in parts]
 
-    def refuse_missing(self, input: Tensor, state: list[Tensor]) -> None:
+    def refuse_missing(self, input: Tensor, parts: Sequence[Tensor]) -> None:
         """Refuses what is not built yet, and says what to do."""
         if torch.is_grad_enabled():
-            given = {"input": input, "hx": state[0], **dict(self.named_parameters(recurse=False))}
-            wanting = next((name for name, tensor in given.items() if tensor.requires_grad), None)
+            given = [("input", input), *(("hx", part) for part in parts), *self.named_parameters()]
+            wanting = next((name for name, tensor in given if tensor.requires_grad), None)
             if wanting is not None:
                 remedy = f"{wanting} requires one: call under torch.no_grad(), or use torch.nn.{self.name}"
                 raise expected("gradients", "none (training is not built yet)", remedy)
@@ -112,30 +114,26 @@ class Recurrent(nn.RNNBase):
         if missing := ops.missing():
             raise expected("backend", missing, "no such module")
 
-    def run(self, input: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def run(self, input: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
         unit, found = UNITS[self.mode], []
-        directions = ("", "_reverse") if self.bidirectional else ("",)
+        directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
             outputs = []
-            for way, suffix in enumerate(directions):
-                at = layer * len(directions) + way
-                part = torch.stack([each[at] for each in state])
-                read = input.flip(0) if suffix else input
-                output, last = torch.ops.rnnmem.layer(
-                    unit, readable(read), part, *self.weights(f"_l{layer}{suffix}")
-                )
-                outputs.append(output.flip(0) if suffix else output)
-                found.append(last)
-            input = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return input, list(torch.stack(found, dim=1))
+            for at in range(layer * directions, (layer + 1) * directions):
+                back = at > layer * directions
+                h, c = (*(part[at].contiguous() for part in parts), None, None)[:2]
+                read = readable(input.flip(0) if back else input)
+                output, *last = torch.ops.rnnmem.layer(unit, read, h, c, *self.weights(at))
+                outputs.append(output.flip(0) if back else output)
+                found.append(last[: STATE_PARTS.get(self.mode, 1)])
+            input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+        return input, tuple(found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True)))
 
-    def weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Input and recurrent weights and biases of a layer and direction."""
-        ih, hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
-        if not self.bias:
-            return ih, hh, None, None
-        return ih, hh, getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+    def weights(self, at: int) -> tuple[Tensor | None, ...]:
+        """Input and recurrent weights and biases of the at-th layer and direction."""
+        found = [getattr(self, name).contiguous() for name in self._all_weights[at]]
+        return (*found, *(None,) * (4 - len(found)))
 
 
 def readable(input: Tensor) -> Tensor:

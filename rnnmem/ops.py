@@ -7,7 +7,9 @@ The operators change nothing in place. What they take, beside the names that `rn
 - store, project: the layer packed as N = 1; `inputs` float [T, B, I] with unit stride in the last dimension
   and no `table`, or tokens [T, B] that name rows of `table`, either x rows [V, I] with `ih` or packed gates
   [V, panels * vectors * lanes] without.
-- layer: `store` of a layer whose weights are given as torch.nn has them, and packed in every call.
+- layer: `store` of a layer whose weights are given as torch.nn has them, contiguous; packed in every call, or
+  read as they are where the steps are few. `h`, `c` are the initial state's parts [B, H], None for zeros; the
+  last state's come back as [1, B, H], `c` empty for a unit of one part.
 - pull: `states` [T, B, S*H] as `store` gives them; `back` is W_hh transposed, each gate's rows padded to the
   padded size of a one-gate matrix, and `pack`ed as one gate.
 - moments: second moments as in `rnnmem.moment_sums`, products with targets in the factors' own dtype within
@@ -28,7 +30,7 @@ from torch import Tensor
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.moment_sums import Factors, MomentSums
 from rnnmem.scan import Projected, Projection, Pulled
-from rnnmem.units import Unit, Weights
+from rnnmem.units import UNITS, Unit, Weights
 
 GATE_TABLE_BYTES = 64 << 20
 GROUP_COLUMNS = 256  # columns of the recall maps that are projected at a time
@@ -260,13 +262,17 @@ def _fake_store(
 def _fake_layer(
     unit: str,
     inputs: Tensor,
-    state: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
     ih: Tensor,
     hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    return state.new_empty(inputs.shape[0], state.shape[1], hh.shape[1]), torch.empty_like(state)
+) -> tuple[Tensor, Tensor, Tensor]:
+    steps, streams, hidden = inputs.shape[0], inputs.shape[1], hh.shape[1]
+    last = hh.new_empty(1, streams, hidden)
+    cell = hh.new_empty(len(UNITS[unit].state_parts) - 1, streams, hidden)
+    return hh.new_empty(steps, streams, hidden), last, cell
 
 
 def _fake_pull(

@@ -61,6 +61,26 @@ def test_results_are_torchs(name: str, options: dict[str, Any], dtype: torch.dty
     assert_same(exact(x[0].double()), ours(x[0]), **close)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [1, 8, 16, 33])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_one_step_after_another_is_one_call(name: str, hidden: int, dtype: torch.dtype) -> None:
+    """Few steps are made on the weights as they are, many on packed ones."""
+    for options in ({}, {"bias": False}, {"num_layers": 2, "batch_first": True}):
+        theirs, ours = pair(name, 3, hidden, dtype=torch.float64, **options)
+        ours.to(dtype)
+        x, state, atol = torch.randn(2, 9, 3, dtype=dtype), None, 1e-5 if dtype == torch.float32 else 1e-12
+        x = x if options.get("batch_first") else x.transpose(0, 1)
+        outputs, time = [], 1 if options.get("batch_first") else 0
+        for step in x.split(1, dim=time):
+            output, state = ours(step, state)
+            outputs.append(output)
+        result = torch.cat(outputs, dim=time), state
+        assert_same(theirs(x.double()), result, 1e-5 if dtype == torch.float32 else 1e-12, atol)
+        assert_same(ours(x), result, 1e-5 if dtype == torch.float32 else 1e-12, atol)
+
+
 @torch.no_grad()
 def test_relu_is_torchs() -> None:
     theirs, ours = pair("RNN", 5, 19, nonlinearity="relu", dtype=torch.float64)
@@ -138,29 +158,32 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
 def test_opcheck(name: str, dtype: torch.dtype) -> None:
     unit = rnnmem.units.UNITS[name]
     hidden, rows = 10, 10 * unit.gates
-    given = [torch.randn(6, 5, 3), torch.randn(len(unit.state_parts), 5, hidden)]
-    given += [torch.randn(rows, 3), torch.randn(rows, hidden), torch.randn(rows), torch.randn(rows)]
-    typed = [tensor.to(dtype) for tensor in given]
-    torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, *typed))
-    torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, *typed[:4], None, None))
+    state: list[Tensor | None] = [torch.randn(5, hidden, dtype=dtype) for _ in unit.state_parts]
+    state = [*state, None][:2]
+    weights = [torch.randn(shape, dtype=dtype) for shape in ((rows, 3), (rows, hidden), (rows,), (rows,))]
+    for steps in (0, 6):
+        x = torch.randn(steps, 5, 3, dtype=dtype)
+        torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, x, *state, *weights))
+        torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, x, None, None, *weights[:2], None, None))
 
 
 BAD_LAYERS: dict[str, tuple[int, Tensor | None]] = {
     "unit: unknown": (0, None),
-    "inputs: expected": (1, torch.zeros(6, 5, 4)),
-    "state: expected": (2, torch.zeros(2, 5, 10)),
-    "weights: expected rank 2": (3, torch.zeros(30)),
-    "gates: expected a divisor": (4, torch.zeros(31, 10)),
-    "ih: expected": (3, torch.zeros(60, 3)),
-    "hh: expected": (4, torch.zeros(30, 40)),
-    "bias_ih: expected": (5, torch.zeros(60)),
-    "bias_hh: expected": (6, torch.zeros(30, dtype=torch.float64)),
+    "inputs: expected": (1, torch.zeros(6, 2, 4)),
+    "h: expected": (2, torch.zeros(1, 2, 10)),
+    "c: expected none": (3, torch.zeros(2, 10)),
+    "weights: expected rank 2": (4, torch.zeros(30)),
+    "hh: expected shape": (5, torch.zeros(31, 10)),
+    "ih: expected": (4, torch.zeros(60, 3)),
+    "bias_ih: expected": (6, torch.zeros(60)),
+    "bias_hh: expected": (7, torch.zeros(30, dtype=torch.float64)),
 }
 
 
+@pytest.mark.parametrize("steps", [1, 6])
 @pytest.mark.parametrize("message", BAD_LAYERS)
-def test_bad_layers_raise(message: str) -> None:
-    given: list[Any] = ["gru", torch.zeros(6, 5, 3), torch.zeros(1, 5, 10), torch.zeros(30, 3)]
+def test_bad_layers_raise(message: str, steps: int) -> None:
+    given: list[Any] = ["gru", torch.zeros(steps, 2, 3), torch.zeros(2, 10), None, torch.zeros(30, 3)]
     given += [torch.zeros(30, 10), torch.zeros(30), torch.zeros(30)]
     place, wrong = BAD_LAYERS[message]
     given[place] = "mgu" if wrong is None else wrong

@@ -4,6 +4,7 @@
 // copy.
 #pragma once
 
+#include "cpu/few.h"
 #include "cpu/moments.h"
 #include "cpu/pull.h"
 #include "cpu/scan.h"
@@ -55,9 +56,9 @@ struct Kernels;
 template <typename T, typename... Units>
 struct Kernels<T, UnitTable<Units...>> {
   static_assert(sizeof...(Units) == kUnits);
-  static constexpr UnitKernels<T> table[] = {{Units::name, Units::gates, Units::state_parts,
-                                              store_kernel<T, Units>, project_kernel<T, Units>,
-                                              pull_kernel<T, Units>, gate_rows_kernel<T, Units>}...};
+  static constexpr UnitKernels<T> table[] = {
+      {Units::name, Units::gates, Units::state_parts, store_kernel<T, Units>, project_kernel<T, Units>,
+       pull_kernel<T, Units>, few_kernel<T, Units>, gate_rows_kernel<T, Units>}...};
 };
 
 }  // namespace RNNMEM_ISA

@@ -1,6 +1,8 @@
 // Scratch memory of one thread, given back when it goes out of scope.
 #pragma once
 
+#include "cpu/vec.h"
+
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
 

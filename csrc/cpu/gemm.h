@@ -72,6 +72,22 @@ RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, 
   if (a.count > row) one_tile<1, T, NV>(a, row, w, bias, out);
 }
 
+// One row against P panels of columns, `panel_step` elements apart: on its own a row leaves too few sums in
+// flight to hide the latency of a multiply-add. `out.take(acc, row, p)` receives each panel's tile.
+template <typename T, int NV, int P, typename Out>
+RNNMEM_INLINE void row_of_panels(const T* a, int64_t size, Columns<T> w, int64_t panel_step, const T* bias,
+                                 const Out& out) {
+  Vec<T> acc[P][1][NV];
+  for (int p = 0; p < P; ++p)
+    for (int v = 0; v < NV; ++v) acc[p][0][v] = load(bias + (p * NV + v) * lanes<T>);
+  for (int64_t k = 0; k < size; ++k, w.from += w.step) {
+    const Vec<T> x = broadcast(a[k]);
+    for (int p = 0; p < P; ++p)
+      for (int v = 0; v < NV; ++v) acc[p][0][v] += x * load(w.from + p * panel_step + v * lanes<T>);
+  }
+  for (int p = 0; p < P; ++p) out.take(acc[p], 0, p);
+}
+
 // Where a panel's tile goes when it is only written: row r at to + r * step.
 template <typename T>
 struct WriteRows {

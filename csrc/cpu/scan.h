@@ -64,12 +64,13 @@ struct MakeStep {
   static constexpr int G = Unit::gates, S = Unit::state_parts;
   const T* const* gates;  // the packed input side, by row
   PartRows<T> part[S];
-  int64_t panel;
+  int64_t first;  // panel
   T leak;
 
   template <int MR, int NV>
-  RNNMEM_INLINE void take(const Vec<T> (&acc)[MR][NV], int64_t row) const {
+  RNNMEM_INLINE void take(const Vec<T> (&acc)[MR][NV], int64_t row, int64_t after = 0) const {
     constexpr int64_t W = lanes<T>, blocks = NV / G;
+    const int64_t panel = first + after;
     for (int r = 0; r < MR; ++r)
       for (int b = 0; b < blocks; ++b) {
         const int64_t unit = (panel * blocks + b) * W;
@@ -156,9 +157,17 @@ class Loop {
     // Nothing comes back from an output of zero, as most streams start with.
     const Rows<T> h{{make.part[0].from, nullptr}, 1, rows, at_rest_ ? 0 : scan_.hidden_size, 1};
     at_rest_ = false;
-    for (; make.panel < panels_.count(); ++make.panel) {
-      const Columns<T> w{scan_.weight_hh + make.panel * scan_.hidden_size * NV * W, NV * W};
-      panel_product<T, NV>(h, w, scan_.bias_hh + make.panel * NV * W, make);
+    constexpr int together = NV <= 2 ? 4 : 2;
+    for (int64_t& panel = make.first; panel < panels_.count();) {
+      const Columns<T> w{scan_.weight_hh + panel * scan_.hidden_size * NV * W, NV * W};
+      const T* bias = scan_.bias_hh + panel * NV * W;
+      if (rows == 1 && panels_.count() - panel >= together) {
+        row_of_panels<T, NV, together>(h.part[0][0], h.size, w, scan_.hidden_size * NV * W, bias, make);
+        panel += together;
+      } else {
+        panel_product<T, NV>(h, w, bias, make);
+        ++panel;
+      }
     }
   }
 

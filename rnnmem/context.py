@@ -133,7 +133,7 @@ class ContextUse:
         older = 2 * int(beyond.sum()) >= min(int(within.sum()), MOST_TARGETS)
         step, stream, block = self.chosen(beyond, far) if older else self.chosen(within, near)
         targets = self.task.at(step, stream)
-        reading = Reading(self.pieces, step, stream, far if older else near)
+        reading = self.reading(step, stream, older)
         start = self.losses(reading, self.runs(step, stream), targets, self.initial)
         # Other pasts are for comparison: a quarter of the blocks will do, differences on the same targets.
         some = block % QUARTER == 0 if int(block.max()) + 1 >= QUARTER * FEW_BLOCKS else block >= 0
@@ -147,6 +147,16 @@ class ContextUse:
         return self.summary(
             start, unrelated, beside(self.shuffled(reading)) if older else None, targets, block
         )
+
+    def reading(self, step: Tensor, stream: Tensor, older: bool) -> Reading:
+        """What these targets [N] need to be read, with their shuffled pasts or without."""
+        before = 2 * self.longest - 1 + self.close - 1 if older else self.longest - 1
+        return Reading(self.pieces, step, stream, before)
+
+    @property
+    def close(self) -> int:
+        """Steps of a stream whose starts share a shuffled past."""
+        return max(1, self.longest // PASTS)
 
     def visited(self) -> Visited | None:
         """States that the network was in elsewhere."""
@@ -217,9 +227,9 @@ class ContextUse:
     def shuffled(self, reading: Reading) -> Callable[[Tensor, Tensor], Any]:
         """What gives each start the state after as many tokens before it as the longest context, shuffled.
 
-        Starts that are closer than a 32nd of that share a past, which ends before the first of them.
+        Starts between two multiples of a 32nd of that share a past, which ends at the first of these.
         """
-        close, total = max(1, self.longest // PASTS), self.pieces.data.steps
+        close, total = self.close, self.pieces.data.steps
 
         def run(step: Tensor, stream: Tensor) -> Any:
             first = (step - step % close).clamp(min=self.longest)

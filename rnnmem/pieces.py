@@ -154,7 +154,7 @@ class Reading:
     def __init__(self, pieces: Pieces, step: Tensor, stream: Tensor, before: int) -> None:
         self.data, self.runner = pieces.data, pieces.runner
         self.rows: Tensor | None = None
-        times = step - torch.arange(before + 1).unsqueeze(1)
+        times = (step - torch.arange(before + 1).unsqueeze(1)).clamp(min=0)
         rows = (stream * self.data.steps + times).unique()
         embedding = pieces.runner.embedding
         known = embedding is not None and len(embedding) <= len(rows)  # tokens are fewer than rows

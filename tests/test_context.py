@@ -196,20 +196,23 @@ def test_padding_makes_no_token_frequent():
     assert set(used.by_token_class["band"]) == set(range(5))
 
 
+@pytest.mark.parametrize("numbers", [False, True], ids=["tokens", "numbers"])
 @pytest.mark.parametrize(("longest", "close"), [(12, 1), (100, 3)])
-def test_shuffling_leaves_what_no_order_changes(longest, close):
+def test_shuffling_leaves_what_no_order_changes(longest, close, numbers):
     """A unit that adds up what it reads: the older tokens count, their order does not."""
     count = EchoState(torch.eye(8, dtype=F64), torch.eye(8, dtype=F64), activation="identity")
-    read = tokens(900, 3)
+    read = tokens(3000, 5)
     targets = next_tokens(read)
-    use = use_of(count, read, lambda h: h, targets, [1, 7, longest], torch.eye(8, dtype=F64))
+    table, one_hot = torch.eye(8, dtype=F64), nn.functional.one_hot(read, 8).double()
+    given = (one_hot, None) if numbers else (read, table)
+    use = use_of(count, given[0], lambda h: h, targets, [1, 7, longest], given[1])
     with torch.no_grad():
         step, stream, _ = use.chosen(use.counts(2 * longest - 1), 2 * longest - 1)
-        reading = Reading(use.pieces, step, stream, 2 * use.longest - 1)
+        reading = use.reading(step, stream, True)
         runs = use.runs(step, stream)
         found = use.losses(reading, runs, targets[step, stream], use.shuffled(reading))
-    one_hot = nn.functional.one_hot(read, 8).double()
-    for i in range(0, len(step), 31):
+    assert (reading.rows is not None) == numbers
+    for i in range(len(step)):  # the first of a region reads the furthest back
         for k, n in enumerate((1, 7, longest)):
             t, b = int(step[i]), int(stream[i])
             start = t - n + 1

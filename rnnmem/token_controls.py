@@ -85,15 +85,14 @@ class TokenControls:
         near = [lag for lag in lags.tolist() if lag < self.window]
         whole = copy.copy(beyond)
         whole.band = self.rows.band
-        squares = [beyond.square[band:].sum(dim=0) for band in whole.band[: len(near)]]
-        sums = [beyond.feature[band:].sum(dim=0) for band in whole.band[: len(near)]]
-        part = [slice(lag * d, (lag + 1) * d) for lag in near]
-        cross = [square[:, p] for square, p in zip(squares, part, strict=True)]
+        # The rows of a lag are those of its band and of all older ones; its token is in these columns.
+        places = [(band, slice(lag * d, (lag + 1) * d)) for band, lag in zip(whole.band, near, strict=False)]
+        cross = [beyond.square[band:, :, part].sum(dim=0) for band, part in places]
         whole.cross = torch.cat((stacked(cross, beyond.cross), beyond.cross))
-        target = [each[p] for each, p in zip(sums, part, strict=True)]
+        target = [beyond.feature[band:, part].sum(dim=0) for band, part in places]
         whole.target = torch.cat((stacked(target, beyond.target), beyond.target))
         if beyond.feature_pilot is not None and beyond.target_pilot is not None:
-            pilots = stacked([beyond.feature_pilot[p] for p in part], beyond.target_pilot)
+            pilots = stacked([beyond.feature_pilot[part] for _, part in places], beyond.target_pilot)
             whole.target_pilot = torch.cat((pilots, beyond.target_pilot))
         return whole
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rnnmem import ops
+from rnnmem.chunks import Chunk
+from rnnmem.fit import FitOptions
 from rnnmem.moment_sums import Factors, MomentSums, sum_moments
+from rnnmem.moments import Lagged, Moments, Rows
+from rnnmem.token_controls import TokenControls
 
 DTYPES = [pytest.param(torch.float32, id="float32"), pytest.param(torch.float64, id="float64")]
 PARTS = ("left", "square", "right", "cross")
@@ -138,3 +143,32 @@ def test_bad_factors_raise(name: str) -> None:
     wanted = "expected float32 or float64" if name == "left half" else f"{name.split()[0]}: expected"
     with pytest.raises(RuntimeError, match=wanted):
         compiled(of)
+
+
+@pytest.mark.parametrize("split", ["time", "streams"])
+@pytest.mark.parametrize("lags", [[0, 1, 2, 3, 4], [1, 3, 6], [5, 9], [0, 2]], ids=str)
+def test_lags_within_a_window_are_read_off_its_own_products(lags: list[int], split: str) -> None:
+    """Where lags have rows of their own, too: streams end at different steps."""
+    torch.manual_seed(0)
+    window, d, history, steps, streams = 4, 3, lags[-1] + 3, 40, 5
+    vectors = torch.randn(history + steps, streams, d, dtype=torch.float64) + 2
+    age = torch.arange(steps).unsqueeze(1).expand(-1, streams).clone()
+    age[20:, 1], age[7:, 3], age[10:, 4] = -1, -1, torch.arange(30)
+    chunk = Chunk(vectors, vectors, None, age, None, 0, 0)
+    options = FitOptions(torch.tensor(lags), split, 0, 1e-6, window, 0)
+    space = SimpleNamespace(dimension=d)
+    controls = TokenControls(space, options, None, window, sum_moments)
+    rows = Rows(options.lags, split, 0)
+
+    def moments(some: list[int]) -> Moments:
+        band = [rows.band[index] for index in some]
+        found = Moments(rows, band, window * d, d, torch.device("cpu"), sum_moments)
+        targets = Lagged(vectors[None], [(0, lags[index]) for index in some], steps)
+        found.add(vectors.flatten(0, 1), age, targets, chunk.places(window))
+        return found
+
+    beyond = [index for index, lag in enumerate(lags) if lag >= window]
+    wanted, found = moments(list(range(len(lags)))), controls.of_all_lags(moments(beyond))
+    torch.testing.assert_close(found.cross_covariance(), wanted.cross_covariance(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.target_mean(), wanted.target_mean(), rtol=1e-12, atol=1e-12)
+    assert torch.equal(found.counts(), wanted.counts())

@@ -19,7 +19,7 @@ namespace {
 // bounds what the sums may take, by fewer and larger groups.
 constexpr int64_t kMomentBytes = int64_t{64} << 20;
 
-// Rows (steps x streams) for which a layer's weights are read as they are; packing them pays from about 6 on.
+// Rows (steps x streams) for which a layer's weights are read as they are; packing them pays from about 5 on.
 constexpr int64_t kFewRows = 4;
 
 const Isa& isa_named(const string& name) {

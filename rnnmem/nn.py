@@ -18,13 +18,14 @@ from rnnmem.errors import expected, shown
 __all__ = ["GRU", "LSTM", "RNN"]
 
 STATE_PARTS = {"LSTM": 2}
+LayerWeights = list[list[Any]]
 UNITS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
 class Recurrent(nn.RNNBase):
     """What RNN, GRU and LSTM share: torch.nn's parameters, and a forward pass of our own.
 
-    Weights are laid out for the kernels in every call, so a change of theirs is never missed.
+    Nothing is kept of the weights from one call to the next, so a change of theirs is never missed.
     """
 
     def flatten_parameters(self) -> None:
@@ -56,10 +57,11 @@ class Recurrent(nn.RNNBase):
             input = input.unsqueeze(0 if self.batch_first else 1)
         parts = () if hx is None else self.initial(input, hx, batched)
         self.check_input(input, None)
-        self.refuse_missing(input, parts)
+        weights = [self.weights(at) for at in range(len(self._all_weights))]
+        self.refuse_missing(input, parts, weights)
         if input.shape[1 if self.batch_first else 0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, parts)
+        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, parts, weights)
         if self.batch_first:
             output = output.transpose(0, 1)
         if not batched:
@@ -94,11 +96,14 @@ class Recurrent(nn.RNNBase):
             self.check_hidden_size(whole, size, f"Expected {what} size {{}}, got {{}}")
         return parts if batched else [part.unsqueeze(1) for part in parts]
 
-    def refuse_missing(self, input: Tensor, parts: Sequence[Tensor]) -> None:
+    def refuse_missing(self, input: Tensor, parts: Sequence[Tensor], weights: LayerWeights) -> None:
         """Refuses what is not built yet, and says what to do."""
         if torch.is_grad_enabled():
-            given = [("input", input), *(("hx", part) for part in parts), *self.named_parameters()]
-            wanting = next((name for name, tensor in given if tensor.requires_grad), None)
+            named = [pair for pairs in map(zip, self._all_weights, weights) for pair in pairs]
+            given = [("input", input), *(("hx", part) for part in parts), *named]
+            wanting = next(
+                (name for name, tensor in given if tensor is not None and tensor.requires_grad), None
+            )
             if wanting is not None:
                 remedy = f"{wanting} requires one: call under torch.no_grad(), or use torch.nn.{self.name}"
                 raise expected("gradients", "none (training is not built yet)", remedy)
@@ -114,7 +119,9 @@ class Recurrent(nn.RNNBase):
         if missing := ops.missing():
             raise expected("backend", missing, "no such module")
 
-    def run(self, input: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(
+        self, input: Tensor, parts: Sequence[Tensor], weights: LayerWeights
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
         unit, found = UNITS[self.mode], []
         directions = 2 if self.bidirectional else 1
@@ -124,16 +131,16 @@ class Recurrent(nn.RNNBase):
                 back = at > layer * directions
                 h, c = (*(part[at].contiguous() for part in parts), None, None)[:2]
                 read = readable(input.flip(0) if back else input)
-                output, *last = torch.ops.rnnmem.layer(unit, read, h, c, *self.weights(at))
+                output, *last = torch.ops.rnnmem.layer(unit, read, h, c, *weights[at])
                 outputs.append(output.flip(0) if back else output)
                 found.append(last[: STATE_PARTS.get(self.mode, 1)])
             input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
         return input, tuple(found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True)))
 
-    def weights(self, at: int) -> tuple[Tensor | None, ...]:
-        """Input and recurrent weights and biases of the at-th layer and direction."""
+    def weights(self, at: int) -> list[Any]:
+        """Input and recurrent weights and biases of the at-th layer and direction, None without biases."""
         found = [getattr(self, name).contiguous() for name in self._all_weights[at]]
-        return (*found, *(None,) * (4 - len(found)))
+        return found + [None] * (4 - len(found))
 
 
 def readable(input: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_sequence
 import rnnmem
 
 NAMES = ("RNN", "GRU", "LSTM")
+X = torch.zeros(4, 2, 3)
 DTYPES = [pytest.param(torch.float32, id="float32"), pytest.param(torch.float64, id="float64")]
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -62,15 +63,19 @@ def test_results_are_torchs(name: str, options: dict[str, Any], dtype: torch.dty
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("hidden", [1, 8, 16, 33])
+@pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (3, 8), (40, 16), (17, 33)])
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_one_step_after_another_is_one_call(name: str, hidden: int, dtype: torch.dtype) -> None:
+def test_one_step_after_another_is_one_call(name: str, inputs: int, hidden: int, dtype: torch.dtype) -> None:
     """Few steps are made on the weights as they are, many on packed ones."""
     for options in ({}, {"bias": False}, {"num_layers": 2, "batch_first": True}):
-        theirs, ours = pair(name, 3, hidden, dtype=torch.float64, **options)
+        theirs, ours = pair(name, inputs, hidden, dtype=torch.float64, **options)
         ours.to(dtype)
-        x, state, atol = torch.randn(2, 9, 3, dtype=dtype), None, 1e-5 if dtype == torch.float32 else 1e-12
+        x, state, atol = (
+            torch.randn(2, 9, inputs, dtype=dtype),
+            None,
+            1e-5 if dtype == torch.float32 else 1e-12,
+        )
         x = x if options.get("batch_first") else x.transpose(0, 1)
         outputs, time = [], 1 if options.get("batch_first") else 0
         for step in x.split(1, dim=time):
@@ -125,6 +130,24 @@ def test_a_change_of_the_weights_is_never_missed(name: str) -> None:
     assert_same(theirs(x), ours(x), 1e-5, 1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 9])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_weights_that_are_not_finite_show_at_the_first_step(name: str, steps: int) -> None:
+    _, ours = pair(name, 3, 8)
+    ours.weight_hh_l0[:, 1] = float("nan")
+    assert bool(ours(torch.randn(steps, 2, 3))[0].isnan().all())
+
+
+def test_a_weight_that_another_network_made_raises() -> None:
+    _, ours = pair("GRU", 3, 4)
+    made = ours.requires_grad_(False).weight_hh_l0.clone().requires_grad_()
+    del ours.weight_hh_l0
+    ours.weight_hh_l0 = made
+    with pytest.raises(rnnmem.RnnMemError, match="got weight_hh_l0 requires one"):
+        ours(X)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_copies_and_layouts(name: str) -> None:
@@ -165,6 +188,9 @@ def test_opcheck(name: str, dtype: torch.dtype) -> None:
         x = torch.randn(steps, 5, 3, dtype=dtype)
         torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, x, *state, *weights))
         torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, x, None, None, *weights[:2], None, None))
+    few = [None if part is None else part[:2] for part in state]
+    one = torch.randn(1, 2, 3, dtype=dtype)
+    torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, one, *few, *weights))
 
 
 BAD_LAYERS: dict[str, tuple[int, Tensor | None]] = {
@@ -199,7 +225,6 @@ def test_measured_like_torchs(name: str) -> None:
     assert torch.equal(reports[0].retention, reports[1].retention)
 
 
-X = torch.zeros(4, 2, 3)
 REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
     "packed": (
         {},

@@ -40,12 +40,10 @@ void few_kernel(const Few<T>& of) {
     for (int s = 0; s < S; ++s)
       for (int64_t u = 0; u < H; ++u)
         state.get()[s * padded + u] = of.state[s] ? of.state[s][b * H + u] : T(0);
-    bool at_rest = true;  // nothing comes back from an output of zero
-    for (int64_t u = 0; u < H; ++u) at_rest &= state.get()[u] == 0;
-    for (int64_t t = 0; t < of.steps; ++t, at_rest = false) {
+    for (int64_t t = 0; t < of.steps; ++t) {
       const T* x = of.inputs + t * of.time_stride + b * of.stream_stride;
       dot_rows(of.weight_ih, of.bias_ih, x, G * H, of.input_size, x_side);
-      dot_rows(of.weight_hh, of.bias_hh, state.get(), G * H, at_rest ? 0 : H, h_side);
+      dot_rows(of.weight_hh, of.bias_hh, state.get(), G * H, H, h_side);
       for (int64_t unit = 0; unit < H; unit += W) {
         Vec<T> gates_x[G], gates_h[G], parts[S];
         for (int g = 0; g < G; ++g)

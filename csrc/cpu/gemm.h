@@ -1,5 +1,5 @@
-// The one register-tiled product behind every matrix here: input side, recurrent side, recall maps, residual
-// moments and coordinates.
+// The register-tiled product behind every matrix here: input side, recurrent side, recall maps, coordinates
+// and second moments; and the same for one row alone.
 //
 // Every element is accumulated over k in order, in one register, from its bias on. So its bits depend neither
 // on the tile that it falls into nor on how the rows were split between threads or calls.
@@ -73,7 +73,8 @@ RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, 
 }
 
 // One row against P panels of columns, `panel_step` elements apart: on its own a row leaves too few sums in
-// flight to hide the latency of a multiply-add. `out.take(acc, row, p)` receives each panel's tile.
+// flight to hide the latency of a multiply-add. `out.take(acc, row, p)` receives each panel's tile. Every
+// element is summed as in `tile`: the bits are the same.
 template <typename T, int NV, int P, typename Out>
 RNNMEM_INLINE void row_of_panels(const T* a, int64_t size, Columns<T> w, int64_t panel_step, const T* bias,
                                  const Out& out) {

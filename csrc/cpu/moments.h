@@ -26,7 +26,7 @@ class MomentSums {
         target_step_(apart(of.dimension, kNarrow)),
         wide_(kRows * wide_step_),
         narrow_(kRows * narrow_step_),
-        target_(kRows * target_step_),
+        target_(of.maps ? kRows * target_step_ : 0),
         wide_component_(features_),
         narrow_component_(features_) {
     for (int64_t f = 0; f < features_; ++f) {

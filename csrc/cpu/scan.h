@@ -128,6 +128,7 @@ class Loop {
         copy(slot(s, 0, rows) + r * ld_, scan_.state + (s * scan_.streams + stream + r) * H, H);
     at_rest_ = true;
     for (int64_t i = 0; i < rows * ld_; ++i) at_rest_ &= slot(0, 0, rows)[i] == 0;
+    at_rest_ = at_rest_ && finite_weights();
     for (int64_t t = 0; t < scan_.steps; t += steps_most_) {
       const int64_t steps = smaller(steps_most_, scan_.steps - t);
       const T* const* gates = input_.take(t, steps, stream, rows);
@@ -143,6 +144,13 @@ class Loop {
         copy(scan_.last_state + (s * scan_.streams + stream + r) * H, slot(s, 0, rows) + r * ld_, H);
   }
 
+  bool finite_weights() const {
+    Vec<T> sum{};  // of zeros, or NaN
+    for (int64_t i = 0; i < panels_.row() * scan_.hidden_size; i += W)
+      sum += load(scan_.weight_hh + i) * broadcast(T(0));
+    return sum_lanes<T, RNNMEM_VECTOR_BYTES>(sum) == 0;
+  }
+
   // Step i of the tile: every panel reads all of h before and writes its own units of h after.
   void step(const T* const* gates, int64_t t, int64_t i, int64_t stream, int64_t rows) {
     MakeStep<T, Unit> make{gates, {}, 0, scan_.leak};
@@ -154,7 +162,7 @@ class Loop {
       }
       make.part[s] = {from_.get() + s * rows, to_.get() + s * rows};
     }
-    // Nothing comes back from an output of zero, as most streams start with.
+    // Nothing comes back from an output of zero, as most streams start with, by weights that are finite.
     const Rows<T> h{{make.part[0].from, nullptr}, 1, rows, at_rest_ ? 0 : scan_.hidden_size, 1};
     at_rest_ = false;
     constexpr int together = NV <= 2 ? 4 : 2;
@@ -174,7 +182,7 @@ class Loop {
   const Scan<T>& scan_;
   const Panels panels_;
   const int64_t rows_most_, steps_most_, ld_;
-  bool at_rest_ = false;  // every stream's output is zero
+  bool at_rest_ = false;  // every stream's output is zero, and nothing comes back of it
   InputSide<T, NV> input_;
   Buffer<T> zero_;
   Buffer<const T*> from_;

@@ -1,13 +1,13 @@
 """How fast is the forward pass of `rnnmem.nn` beside torch.nn and ONNX Runtime, and how far from the machine?
 
-Layers of H units read H numbers, float32, in inference mode; each row is a unit, H, a number of streams B and
+Layers of H units read H numbers, float32, without gradients; each row is a unit, H, a number of streams B and
 of threads. The three programs take turns, their outputs are compared with torch.nn in float64 first, and each
 row is the median of 5 processes of 7 rounds (fewer with `--processes`). ONNX Runtime's threads do not spin.
 
 The floor of a row is the larger of two times: its operations at the rate of fused multiply-adds that a core
 reaches, and, for each step, the recurrent weights read at the bandwidth of the cache that holds a thread's
-share of them. Both are measured first (`ceilings.cpp`). A row passes with the ratio asked for to each peer, or
-with 80 % of its floor.
+share of them. Both are measured first (`ceilings.cpp`). A row passes with the ratio asked for to each peer,
+or with 80 % of its floor, unless it is of a single step.
 
     python bench/forward.py                      # about a quarter of an hour
     python bench/forward.py --rows 'LSTM 256' --processes 1
@@ -31,6 +31,8 @@ from torch import nn
 import rnnmem
 
 BENCH = Path(__file__).resolve().parent
+PAGE = BENCH.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- forward: begin -->", "<!-- forward: end -->"
 PROCESSES, ROUNDS, CHECKED = 5, 7, 200
 SECONDS = 0.03  # of a run of torch.nn, roughly
 AGREE = 1e-5
@@ -200,6 +202,12 @@ def table(results):
     return "\n".join(lines)
 
 
+def write_page(text):
+    """Puts the table between its marks in docs/performance.md."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -227,7 +235,8 @@ def main():
     command = "python bench/forward.py" + f" --processes {given.processes}" * (given.processes != PROCESSES)
     results = {"command": command, "machine": about, "ceilings": ceiling, "rows": found}
     out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(table(results) + "\n", encoding="utf-8")
+    if given.out is None and chosen == rows() and given.processes == PROCESSES:
+        write_page(f"{about['cpu']}, {about['isa']}, commit {about['commit']}\n\n{table(results)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 STATE_PARTS = {"LSTM": 2}
 LayerWeights = list[list[Any]]
-UNITS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
+UNIT_OF = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
 class Recurrent(nn.RNNBase):
@@ -123,7 +123,7 @@ class Recurrent(nn.RNNBase):
         self, input: Tensor, parts: Sequence[Tensor], weights: LayerWeights
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
-        unit, found = UNITS[self.mode], []
+        unit, found = UNIT_OF[self.mode], []
         directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
             outputs = []

@@ -193,6 +193,18 @@ def test_opcheck(name: str, dtype: torch.dtype) -> None:
     torch.library.opcheck(torch.ops.rnnmem.layer.default, (name, one, *few, *weights))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_compiles_into_one_graph_and_exports(name: str) -> None:
+    _, ours = pair(name, 3, 4, num_layers=2, bidirectional=True)
+    ours.requires_grad_(False)
+    x = torch.randn(5, 2, 3)
+    wanted = ours(x)
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+    assert_same(wanted, compiled(x), 0, 0)
+    assert_same(wanted, torch.export.export(ours, (x,)).module()(x), 0, 0)
+
+
 BAD_LAYERS: dict[str, tuple[int, Tensor | None]] = {
     "unit: unknown": (0, None),
     "inputs: expected": (1, torch.zeros(6, 2, 4)),

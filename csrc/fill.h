@@ -50,6 +50,15 @@ const UnitKernels<T>& fill_layer(Scan<T>& scan, const Isa& isa, const string& un
   return *unit;
 }
 
+// Rows x [T, B, I] as they are read: any strides but in a row.
+inline void check_rows(const Tensor& inputs, ScalarType dtype, int64_t input_size) {
+  check(inputs.is_cpu(), "inputs: expected a CPU tensor");
+  check(inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ", inputs.scalar_type());
+  check(inputs.size(2) == input_size, "inputs: expected size ", input_size, ", got ", inputs.size(2));
+  check(input_size == 1 || inputs.stride(2) == 1 || !inputs.numel(),
+        "inputs: expected unit stride in the last dimension");
+}
+
 struct ScanTensors {
   const Tensor& inputs;
   const optional<Tensor>& table;
@@ -69,7 +78,6 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
   scan.full = full;
   scan.streams = x.state.size(1);
   check_tensor("state", x.state, dtype, {unit.state_parts, scan.streams, scan.hidden_size});
-  check(x.inputs.is_cpu(), "inputs: expected a CPU tensor");
   check(x.inputs.dim() == (x.table ? 2 : 3), "inputs: expected rank ", x.table ? 2 : 3, ", got ",
         x.inputs.dim());
   check(x.inputs.size(1) == scan.streams, "inputs: expected ", scan.streams, " streams, got ",
@@ -89,12 +97,7 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
     scan.inputs = x.table->const_data_ptr<T>();
   } else {
     check(scan.weight_ih, "ih: expected weights for float inputs");
-    check(x.inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ",
-          x.inputs.scalar_type());
-    check(x.inputs.size(2) == scan.row_size, "inputs: expected size ", scan.row_size, ", got ",
-          x.inputs.size(2));
-    check(scan.row_size == 1 || x.inputs.stride(2) == 1 || !x.inputs.numel(),
-          "inputs: expected unit stride in the last dimension");
+    check_rows(x.inputs, dtype, scan.row_size);
     scan.inputs = x.inputs.const_data_ptr<T>();
   }
   if (x.reset) {
@@ -133,12 +136,7 @@ void fill_few(Few<T>& to, const UnitKernels<T>& unit, const FewTensors& x) {
   if (x.c) check_tensor("c", *x.c, dtype, {to.streams, to.hidden_size});
   if (x.bias_ih) check_tensor("bias_ih", *x.bias_ih, dtype, {rows});
   if (x.bias_hh) check_tensor("bias_hh", *x.bias_hh, dtype, {rows});
-  check(x.inputs.is_cpu(), "inputs: expected a CPU tensor");
-  check(x.inputs.scalar_type() == dtype, "inputs: expected dtype ", dtype, ", got ", x.inputs.scalar_type());
-  check(x.inputs.size(2) == to.input_size, "inputs: expected size ", to.input_size, ", got ",
-        x.inputs.size(2));
-  check(to.input_size == 1 || x.inputs.stride(2) == 1 || !x.inputs.numel(),
-        "inputs: expected unit stride in the last dimension");
+  check_rows(x.inputs, dtype, to.input_size);
   to.weight_ih = x.ih.const_data_ptr<T>();
   to.weight_hh = x.hh.const_data_ptr<T>();
   to.bias_ih = x.bias_ih ? x.bias_ih->const_data_ptr<T>() : nullptr;

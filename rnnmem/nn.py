@@ -109,11 +109,10 @@ class Recurrent(nn.RNNBase):
                 raise expected("gradients", "none (training is not built yet)", remedy)
         if self.training and self.dropout and self.num_layers > 1:
             raise expected("dropout", "eval mode (training is not built yet)", "training mode: call .eval()")
-        weight = self._flat_weights[0]
-        if weight is not None and weight.device.type != "cpu":
-            raise expected(
-                "device", "cpu (no other is built yet)", f"{weight.device}: use torch.nn.{self.name}"
-            )
+        for tensor in (input, *parts, *(each for layer in weights for each in layer if each is not None)):
+            if tensor.device.type != "cpu":
+                where = f"{tensor.device}: use torch.nn.{self.name}"
+                raise expected("device", "cpu (no other is built yet)", where)
         if input.dtype not in (torch.float32, torch.float64):
             raise expected("dtype", "float32 or float64 (no other is built yet)", str(input.dtype))
         if missing := ops.missing():

@@ -253,6 +253,8 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
     "half": ({"dtype": torch.float16}, (X.half(),), "dtype: expected float32 or float64"),
     "other dtype": ({}, (X.double(),), "input dtype .torch.float64. does not match weight dtype"),
     "meta": ({"device": "meta"}, (X.to("meta"),), "device: expected cpu"),
+    "input elsewhere": ({}, (X.to("meta"),), "device: expected cpu"),
+    "state elsewhere": ({}, (X, torch.zeros(1, 2, 4, device="meta")), "device: expected cpu"),
     "state's size": ({}, (X, torch.zeros(1, 3, 4)), r"Expected hidden size \(1, 2, 4\), got \[1, 3, 4\]"),
     "state's rank": ({}, (X, torch.zeros(2, 4)), "For batched 3-D input, hx should also be 3-D"),
     "state's dtype": ({}, (X, torch.zeros(1, 2, 4).double()), "hx: expected dtype torch.float32"),

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import rnnmem
-from rnnmem.context import ContextUse, Used, blocks_of, spread_evenly
+from rnnmem.context import ContextUse, Used
+from rnnmem.context_blocks import blocks_of, spread_evenly
 from rnnmem.indicators.curve import student
 from rnnmem.indicators.suitable_length import suitable_length_training
 from rnnmem.network import read_network

@@ -11,9 +11,10 @@ template <typename T>
 struct UnitKernels {
   const char* name;
   int64_t gates, state_parts;
+  // The streams of a share start a group of streams.
+  void (*store)(const Scan<T>&, const Store<T>&, const Share&);
+  void (*project)(const Scan<T>&, const Project<T>&, const Share&);
   // Streams [first, last) of a scan; `first` starts a group of streams.
-  void (*store)(const Scan<T>&, const Store<T>&, int64_t first, int64_t last);
-  void (*project)(const Scan<T>&, const Project<T>&, int64_t first, int64_t last);
   void (*pull)(const Scan<T>&, const Pull<T>&, int64_t first, int64_t last);
   void (*few)(const Few<T>&);
   // Rows [first, last) of x [N, I] to packed gates [N, row].

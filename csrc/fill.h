@@ -104,7 +104,7 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
     check_tensor("reset", *x.reset, ScalarType::Bool, {scan.steps, scan.streams});
     scan.reset = x.reset->const_data_ptr<bool>();
   }
-  scan.streams_per_group = 8;
+  scan.streams_per_group = kGroupStreams;
   last_state = torch::stable::new_empty(x.state, x.state.sizes());
   scan.state = x.state.const_data_ptr<T>();
   scan.last_state = last_state.mutable_data_ptr<T>();

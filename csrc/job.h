@@ -8,6 +8,32 @@
 
 namespace rnnmem {
 
+// From `first` on, without `last`.
+struct Range {
+  int64_t first, last;
+};
+
+// Threads that make every step of the same streams together: each member makes some of the hidden units, and
+// all meet before the next step reads them. A thread may be several members, down to the whole team.
+struct Team {
+  struct alignas(64) Member {  // a cache line each: nobody's waiting slows another down
+    int64_t meetings = 0;
+  };
+  int64_t size;
+  Member* member;
+  void* scratch = nullptr;  // memory of the first, which all use
+};
+
+// Streams that step together, and those that one thread takes at the least.
+inline constexpr int64_t kPassStreams = 16, kGroupStreams = 8;
+
+// What one thread makes of a scan: these streams, as these members of their team.
+struct Share {
+  Range streams;
+  Team& team;
+  Range members;
+};
+
 // How a matrix [G * H, K] is packed: panels of `vectors` vectors, [panel][k][vector][lane], the last panel
 // padded with zeros. A panel holds all gates of `blocks` * W hidden units, so that the accumulators of one
 // panel are all that the unit's step needs. One-gate matrices pair two blocks to keep enough of them in

@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <tuple>
@@ -11,6 +12,7 @@
 #include "dispatch.h"
 #include "fill.h"
 #include "pack.h"
+#include "plan.h"
 
 namespace rnnmem {
 namespace {
@@ -82,13 +84,35 @@ Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const 
   });
 }
 
-// Groups of streams over torch's threads, each thread a contiguous run of them.
+// Over torch's threads as the plan has it. Threads are members of all teams in one row, so that however many
+// of them one thread is given, it finds every team before its next.
 template <typename T, typename To>
-void run(void (*kernel)(const Scan<T>&, const To&, int64_t, int64_t), const Scan<T>& scan, const To& to) {
+void run(void (*kernel)(const Scan<T>&, const To&, const Share&), const Scan<T>& scan, const To& to,
+         const Plan& plan) {
   const int64_t size = scan.streams_per_group, groups = (scan.streams + size - 1) / size;
-  torch::stable::parallel_for(0, groups, 1, [&](int64_t first, int64_t last) {
-    kernel(scan, to, first * size, last * size < scan.streams ? last * size : scan.streams);
+  if (!groups) return;
+  std::vector<Team::Member> member(plan.teams * plan.members);
+  std::vector<Team> teams;
+  for (int64_t n = 0; n < plan.teams; ++n) teams.push_back({plan.members, member.data() + n * plan.members});
+  torch::stable::parallel_for(0, plan.teams * plan.members, 1, [&](int64_t first, int64_t last) {
+    for (int64_t n = first / plan.members; n * plan.members < last; ++n) {
+      const Range streams{groups * n / plan.teams * size,
+                          std::min(groups * (n + 1) / plan.teams * size, scan.streams)};
+      const int64_t start = n * plan.members;
+      kernel(
+          scan, to,
+          {streams, teams[n], {std::max(first - start, int64_t{0}), std::min(last - start, plan.members)}});
+    }
   });
+}
+
+// Of a scan whose sink makes so many multiply-adds a step.
+template <typename T>
+Plan plan_scan(const Scan<T>& scan, const UnitKernels<T>& unit, const Isa& isa, double sink_products) {
+  const Cost cost =
+      cost_of<T>(unit.gates, scan.weight_ih ? scan.input_size : 0, scan.hidden_size, lanes<T>(isa),
+                 scan.steps, scan.streams, scan.streams_per_group, sink_products);
+  return plan_of(cost, torch::stable::get_num_threads());
 }
 
 std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor& inputs,
@@ -104,7 +128,7 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
     const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
     const int64_t sizes[] = {scan.steps, scan.streams, scan.hidden_size * (full ? unit.state_parts : 1)};
     Tensor features = torch::stable::new_empty(state, {sizes, 3});
-    run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()});
+    run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()}, plan_scan(scan, unit, isa, 0));
     return std::make_tuple(features, last_state);
   });
 }
@@ -180,7 +204,10 @@ std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const
     Tensor input_sides = torch::stable::new_empty(state, {side_sizes, 3});
     to.squares = squares.mutable_data_ptr<double>();
     to.sides = sides ? input_sides.mutable_data_ptr<T>() : nullptr;
-    run(unit.pull, scan, to);
+    const int64_t size = scan.streams_per_group;
+    torch::stable::parallel_for(0, (scan.streams + size - 1) / size, 1, [&](int64_t first, int64_t last) {
+      unit.pull(scan, to, first * size, std::min(last * size, scan.streams));
+    });
     return std::make_tuple(before, squares, input_sides);
   });
 }
@@ -269,7 +296,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project(
     to.distance = distance.mutable_data_ptr<T>();
     to.moment = sums.mutable_data_ptr<double>();
     to.coordinates = coordinates.mutable_data_ptr<T>();
-    run(unit.project, scan, to);
+    run(unit.project, scan, to, plan_scan(scan, unit, isa, double(to.maps * d * features)));
     reduce_moments(to.moment, sums_sizes[0], to.maps, d, moment.mutable_data_ptr<double>());
     return std::make_tuple(distance, moment, coordinates, last_state);
   });
@@ -328,8 +355,30 @@ PyObject* isa_levels(PyObject*, PyObject*) {
   return names;
 }
 
+// (unit, inputs, hidden, streams, steps, threads) to (teams, members, modelled seconds), of a float32 layer
+// that only stores its outputs, at the best instruction set.
+PyObject* plan(PyObject*, PyObject* arguments) {
+  const char* name;
+  long long inputs, hidden, streams, steps, threads;
+  if (!PyArg_ParseTuple(arguments, "sLLLLL", &name, &inputs, &hidden, &streams, &steps, &threads))
+    return nullptr;
+  const rnnmem::Isa& isa = rnnmem::best_isa();
+  const rnnmem::UnitKernels<float>* unit = rnnmem::find_unit<float>(isa, name);
+  if (!unit || inputs < 0 || hidden < 1 || streams < 1 || steps < 1 || threads < 1) {
+    PyErr_SetString(PyExc_ValueError, "plan: expected a unit and sizes of at least 1");
+    return nullptr;
+  }
+  const rnnmem::Plan found =
+      rnnmem::plan_of(rnnmem::cost_of<float>(unit->gates, inputs, hidden, rnnmem::lanes<float>(isa), steps,
+                                             streams, rnnmem::kGroupStreams, 0),
+                      threads);
+  return Py_BuildValue("LLd", static_cast<long long>(found.teams), static_cast<long long>(found.members),
+                       found.seconds);
+}
+
 PyMethodDef methods[] = {{"isa_levels", isa_levels, METH_NOARGS,
                           "Names of the instruction sets that this machine runs, best first."},
+                         {"plan", plan, METH_VARARGS, "How a layer's forward pass is dealt to threads."},
                          {nullptr, nullptr, 0, nullptr}};
 PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT, "_C", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};

@@ -93,14 +93,18 @@ def test_relu_is_torchs() -> None:
     assert_same(theirs(x), ours(x), 1e-12, 1e-12)
 
 
-@pytest.mark.parametrize(("hidden", "streams"), [(1, 1), (33, 1), (70, 17), (96, 3)])
+@pytest.mark.parametrize(
+    ("inputs", "hidden", "streams"), [(9, 1, 1), (9, 33, 1), (9, 70, 17), (9, 96, 3), (90, 70, 1), (33, 130, 1)]
+)
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_two_thousand_steps_in_float32_against_torch_in_float64(name: str, hidden: int, streams: int) -> None:
-    theirs, ours = pair(name, 9, hidden)
+def test_two_thousand_steps_in_float32_against_torch_in_float64(
+    name: str, inputs: int, hidden: int, streams: int
+) -> None:
+    theirs, ours = pair(name, inputs, hidden)
     for layer in (theirs, ours):
         layer.weight_hh_l0.mul_(0.8)
-    x = torch.randn(2000, streams, 9)
+    x = torch.randn(2000, streams, inputs)
     assert_same(theirs.double()(x.double()), ours(x), 1e-5, 1e-5)
 
 

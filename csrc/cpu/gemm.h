@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cpu/vec.h"
+#include "job.h"
 
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
@@ -72,20 +73,68 @@ RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, 
   if (a.count > row) one_tile<1, T, NV>(a, row, w, bias, out);
 }
 
+// A piece of another product, to be made beside a row's: rows against one vector of a panel's columns,
+// over some of their k; x is [size, rows].
+template <typename T, int NV>
+struct Aside {
+  static constexpr int rows = RNNMEM_VECTOR_REGISTERS == 32 ? 16 : 4;
+  const T *x, *w;
+  int64_t size;
+  const T* bias;  // null to go on with what is there
+  T* sum;         // [rows, W]
+
+  RNNMEM_INLINE void begin(Vec<T> (&acc)[rows]) const {
+    for (int r = 0; r < rows; ++r) acc[r] = load(bias ? bias : sum + r * lanes<T>);
+  }
+  RNNMEM_INLINE void add(Vec<T> (&acc)[rows], int64_t k) const {
+    const Vec<T> column = load(w + k * NV * lanes<T>);
+    for (int r = 0; r < rows; ++r) acc[r] += broadcast(x[k * rows + r]) * column;
+  }
+  RNNMEM_INLINE void end(const Vec<T> (&acc)[rows]) const {
+    for (int r = 0; r < rows; ++r) store(sum + r * lanes<T>, acc[r]);
+  }
+  void make() const {
+    Vec<T> acc[rows];
+    begin(acc);
+    for (int64_t k = 0; k < size; ++k) add(acc, k);
+    end(acc);
+  }
+};
+
+// One of a piece's k goes with so many of the row's.
+inline constexpr int64_t kAsideEvery = 2;
+
 // One row against P panels of columns, `panel_step` elements apart: on its own a row leaves too few sums in
-// flight to hide the latency of a multiply-add. `out.take(acc, row, p)` receives each panel's tile. Every
-// element is summed as in `tile`: the bits are the same.
+// flight to hide the latency of a multiply-add. And since it waits for its columns, which are read for it
+// alone, a piece of another product may be made meanwhile. `out.take(acc, row, p)` receives each panel's
+// tile. Every element is summed as in `tile`: the bits are the same.
 template <typename T, int NV, int P, typename Out>
-RNNMEM_INLINE void row_of_panels(const T* a, int64_t size, Columns<T> w, int64_t panel_step, const T* bias,
-                                 const Out& out) {
+RNNMEM_INLINE void row_of_panels(const T* a, int64_t size, const T* w, int64_t panel_step, const T* bias,
+                                 const Aside<T, NV>* aside, const Out& out) {
   Vec<T> acc[P][1][NV];
   for (int p = 0; p < P; ++p)
     for (int v = 0; v < NV; ++v) acc[p][0][v] = load(bias + (p * NV + v) * lanes<T>);
-  for (int64_t k = 0; k < size; ++k, w.from += w.step) {
-    const Vec<T> x = broadcast(a[k]);
-    for (int p = 0; p < P; ++p)
-      for (int v = 0; v < NV; ++v) acc[p][0][v] += x * load(w.from + p * panel_step + v * lanes<T>);
+  const T* panel[P];
+  for (int p = 0; p < P; ++p) panel[p] = w + p * panel_step;
+  int64_t k = 0;
+  const auto add = [&]() __attribute__((always_inline)) {
+    const Vec<T> x = broadcast(a[k++]);
+    for (int p = 0; p < P; ++p) {
+      for (int v = 0; v < NV; ++v) acc[p][0][v] += x * load(panel[p] + v * lanes<T>);
+      panel[p] += NV * lanes<T>;
+    }
+  };
+  if (aside) {
+    const Aside<T, NV> piece = *aside;
+    Vec<T> other[Aside<T, NV>::rows];
+    piece.begin(other);
+    for (int64_t i = 0; i < piece.size; ++i) {
+      for (int64_t n = 0; n < kAsideEvery; ++n) add();
+      piece.add(other, i);
+    }
+    piece.end(other);
   }
+  while (k < size) add();
   for (int p = 0; p < P; ++p) out.take(acc[p], 0, p);
 }
 
@@ -118,11 +167,11 @@ struct AddWide {
   }
 };
 
-// All panels of a packed matrix: out [count, panels * NV * W] = a w + bias.
+// Some panels of a packed matrix: their columns of out [count, all panels * NV * W] = a w + bias.
 template <typename T, int NV>
-void product(const Rows<T>& a, const T* weight, const T* bias, int64_t panels, T* out, int64_t out_step) {
+void product(const Rows<T>& a, const T* weight, const T* bias, Range panels, T* out, int64_t out_step) {
   constexpr int64_t columns = NV * lanes<T>;
-  for (int64_t p = 0; p < panels; ++p) {
+  for (int64_t p = panels.first; p < panels.last; ++p) {
     const WriteRows<T> write{out + p * columns, out_step};
     const Columns<T> w{weight + p * a.parts * a.size * columns, columns};
     panel_product<T, NV>(a, w, bias + p * columns, write);

@@ -16,14 +16,15 @@
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
 
-template <typename T, typename Unit>
-void store_kernel(const Scan<T>& scan, const Store<T>& to, int64_t first, int64_t last) {
-  Loop<T, Unit>(scan).template run<StoreSink<T>>(to, first, last);
-}
-
-template <typename T, typename Unit>
-void project_kernel(const Scan<T>& scan, const Project<T>& to, int64_t first, int64_t last) {
-  Loop<T, Unit>(scan).template run<ProjectSink<T>>(to, first, last);
+template <typename T, typename Unit, typename Sink, typename To>
+void scan_kernel(const Scan<T>& scan, const To& to, const Share& share) {
+  Place place(share);
+  try {
+    Loop<T, Unit>(scan, place).template run<Sink>(to, share.streams);
+  } catch (...) {  // out of memory
+    place.leave();
+    throw;
+  }
 }
 
 template <typename T, typename Unit>
@@ -40,7 +41,7 @@ void gate_rows_kernel(const Scan<T>& scan, T* gates, int64_t first, int64_t last
     for (int64_t i = 0; i < count; ++i) row.get()[i] = scan.inputs + (first + i) * scan.row_size;
     const Rows<T> x{{row.get(), nullptr}, 1, count, scan.input_size, 1};
     constexpr int NV = Unit::gates == 1 ? 2 : Unit::gates;
-    product<T, NV>(x, scan.weight_ih, scan.bias_ih, panels.count(), gates + first * panels.row(),
+    product<T, NV>(x, scan.weight_ih, scan.bias_ih, {0, panels.count()}, gates + first * panels.row(),
                    panels.row());
   }
 }
@@ -57,8 +58,9 @@ template <typename T, typename... Units>
 struct Kernels<T, UnitTable<Units...>> {
   static_assert(sizeof...(Units) == kUnits);
   static constexpr UnitKernels<T> table[] = {
-      {Units::name, Units::gates, Units::state_parts, store_kernel<T, Units>, project_kernel<T, Units>,
-       pull_kernel<T, Units>, few_kernel<T, Units>, gate_rows_kernel<T, Units>}...};
+      {Units::name, Units::gates, Units::state_parts, scan_kernel<T, Units, StoreSink<T>, Store<T>>,
+       scan_kernel<T, Units, ProjectSink<T>, Project<T>>, pull_kernel<T, Units>, few_kernel<T, Units>,
+       gate_rows_kernel<T, Units>}...};
 };
 
 }  // namespace RNNMEM_ISA

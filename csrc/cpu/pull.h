@@ -39,7 +39,7 @@ class PullLoop {
         ld_(back_.padded_size()),
         rows_most_(smaller(scan.streams, kPassStreams)),
         steps_most_(smaller(smaller(kTileSteps, kTileRows / rows_most_), scan.steps + 1)),
-        input_(scan, panels_, rows_most_ * steps_most_),
+        input_(scan, panels_, {0, panels_.count()}, rows_most_ * steps_most_),
         recurrent_(rows_most_ * steps_most_ * panels_.row()),
         states_(S * rows_most_ * steps_most_ * ld_),
         output_(rows_most_ * steps_most_),
@@ -87,7 +87,7 @@ class PullLoop {
         output_.get()[i * rows + r] = state(0, i * rows + r);
       }
     const Rows<T> h{{output_.get(), nullptr}, 1, steps * rows, H, 1};
-    product<T, NV>(h, scan_.weight_hh, scan_.bias_hh, panels_.count(), recurrent_.get(), panels_.row());
+    product<T, NV>(h, scan_.weight_hh, scan_.bias_hh, {0, panels_.count()}, recurrent_.get(), panels_.row());
   }
 
   // Step t, the i-th of the tile.
@@ -125,7 +125,7 @@ class PullLoop {
         const int64_t unit = (panel * blocks + b) * W;
         Vec<T> x[G], h[G], now[S], grad[S], dx[G], dh[G];
         for (int g = 0; g < G; ++g) {
-          x[g] = load(input + (panel * NV + b * G + g) * W);
+          x[g] = load(input + (panel * NV + b * G + g) * input_.vector_step());
           h[g] = load(recurrent + (panel * NV + b * G + g) * W);
         }
         for (int s = 0; s < S; ++s) now[s] = load(state(s, at) + unit), grad[s] = load(gradient(s, r) + unit);

@@ -55,20 +55,21 @@ struct ExpConstants;
 template <>
 struct ExpConstants<float> {
   using Bits = uint32_t;
-  static constexpr int mantissa = 23, bias = 127;
-  static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it leaves n in the low bits
+  static constexpr int mantissa = 23;
+  static constexpr float round =
+      12582912.f + 127;  // 1.5 * 2^23 + bias: adding it leaves 2^n's exponent below
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   static constexpr float q[] = {0.00019892991763f, 0.0013935451844f, 0.0083333090865f,
                                 0.041666448366f,   0.16666666684f,   0.5f};  // relative error of e: 2^-30
   static constexpr float exp_most = 88.f, exp_least = -40.f;  // 2^n finite; 1 + exp(least) is 1
-  static constexpr float tanh_most = 20.f;                    // tanh(most / 2) is 1
+  static constexpr float tanh_most = 10.f;                    // tanh(most) is 1
 };
 
 template <>
 struct ExpConstants<double> {
   using Bits = uint64_t;
-  static constexpr int mantissa = 52, bias = 1023;
-  static constexpr double round = 6755399441055744.;
+  static constexpr int mantissa = 52;
+  static constexpr double round = 6755399441055744. + 1023;
   static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
   static constexpr double q[] = {2.0916212837493853e-9,
                                  2.5107353767261877e-8,
@@ -82,7 +83,7 @@ struct ExpConstants<double> {
                                  1.6666666666666672e-1,
                                  0.5};  // relative error of e: 2^-60
   static constexpr double exp_most = 709., exp_least = -60.;
-  static constexpr double tanh_most = 40.;
+  static constexpr double tanh_most = 20.;
 };
 
 // Relative error against the exact function: tanh and sigmoid under 4 ulp, down to the smallest normal
@@ -93,37 +94,59 @@ struct Math {
   using C = ExpConstants<T>;
   typedef typename C::Bits Bits __attribute__((vector_size(RNNMEM_VECTOR_BYTES)));
 
-  static RNNMEM_INLINE V at_most(V y, T bound) { return y > broadcast(bound) ? broadcast(bound) : y; }
-  static RNNMEM_INLINE V at_least(V y, T bound) { return y < broadcast(bound) ? broadcast(bound) : y; }
+  static RNNMEM_INLINE V at_most(V y, T bound) {
+    const V most = opaque(bound);
+    return y > most ? most : y;
+  }
+  static RNNMEM_INLINE V at_least(V y, T bound) {
+    const V least = opaque(bound);
+    return y < least ? least : y;
+  }
 
-  // exp(y) = scale * (1 + the returned value).
-  static RNNMEM_INLINE V expm1_reduced(V y, V& scale) {
-    const V shifted = y * T(1.4426950408889634) + C::round;
+  // exp(F x) = scale * (1 + F e), of the returned e. The constants take the factor: each power of two is
+  // exact.
+  template <int F>
+  static RNNMEM_INLINE V expm1_reduced(V x, V& scale) {
+    const V shifted = x * T(F * 1.4426950408889634) + C::round;
     const V n = shifted - C::round;
-    const V r = (y - n * C::ln2_high) - n * C::ln2_low;
-    scale = reinterpret_cast<V>((reinterpret_cast<Bits>(shifted) + C::bias) << C::mantissa);
-    V q = broadcast(C::q[0]);
-    for (unsigned i = 1; i < sizeof C::q / sizeof C::q[0]; ++i) q = q * r + C::q[i];
+    const V r = (x - n * (C::ln2_high / F)) - n * (C::ln2_low / F);
+    scale = reinterpret_cast<V>(reinterpret_cast<Bits>(shifted) << C::mantissa);
+    constexpr int terms = sizeof C::q / sizeof C::q[0];
+    V q = broadcast(C::q[0] * power(F, terms));
+    for (int i = 1; i < terms; ++i) q = q * r + C::q[i] * power(F, terms - i);
     return r + r * r * q;
   }
 
   // tanh(x) = m / (m + 2), m = expm1(2x): keeps its relative accuracy near 0, where exp would cancel.
   static RNNMEM_INLINE V tanh(V x) {
     V scale;
-    const V e = expm1_reduced(at_least(at_most(x + x, C::tanh_most), -C::tanh_most), scale);
-    const V m = scale * e + (scale - T(1));
+    const V e = expm1_reduced<2>(at_least(at_most(x, C::tanh_most), -C::tanh_most), scale);
+    const V m = (scale + scale) * e + (scale - T(1));
     return m / (m + T(2));
   }
 
   static RNNMEM_INLINE V sigmoid(V x) {
     V scale;
-    const V e = expm1_reduced(at_least(at_most(-x, C::exp_most), C::exp_least), scale);
-    return T(1) / (T(1) + (scale * e + scale));
+    const V e = expm1_reduced<-1>(at_least(at_most(x, -C::exp_least), -C::exp_most), scale);
+    return T(1) / (T(1) + (scale - scale * e));
   }
 
   static RNNMEM_INLINE V relu(V x) { return at_least(x, T(0)); }
 
   static RNNMEM_INLINE V where_positive(V x, V y) { return x > broadcast(T(0)) ? y : V{}; }
+
+ private:
+  // A constant that the compiler does not see through: so a comparison with it becomes one instruction.
+  static RNNMEM_INLINE V opaque(T value) {
+    V v = broadcast(value);
+#if defined(__x86_64__)
+    asm("" : "+x"(v));
+#endif
+    return v;
+  }
+  static constexpr T power(T base, int exponent) {
+    return exponent ? base * power(base, exponent - 1) : T(1);
+  }
 };
 
 }  // namespace RNNMEM_ISA

@@ -31,7 +31,7 @@ class ProjectSink {
     for (int64_t i = 0; i < to.dimension; ++i) component_.get()[i] = residual_.get() + i;
   }
 
-  void take(const TimeTile<T>& tile) {
+  void take(const TimeTile<T>& tile, const Place& place) {
     const int64_t count = tile.steps * tile.rows;
     for (int s = 0; s < tile.parts; ++s)
       for (int64_t i = 0; i < count; ++i) row_.get()[s * count + i] = tile.part[s] + i * tile.step;
@@ -41,14 +41,15 @@ class ProjectSink {
     const Panels group(to_.maps_per_group * to_.dimension, 1, W);
     const int64_t weight_step = group.row() * tile.parts * scan_.hidden_size;
     for (int64_t first = 0, g = 0; first < to_.maps; first += to_.maps_per_group, ++g) {
-      const int64_t last = smaller(to_.maps, first + to_.maps_per_group);
-      const int64_t panels = Panels((last - first) * to_.dimension, 1, W).count();
+      const Range mine = place.of(smaller(to_.maps - first, to_.maps_per_group));
+      const Range panels{mine.first * to_.dimension / kPanel,
+                         (mine.last * to_.dimension + kPanel - 1) / kPanel};
       product<T, NV>(features, to_.weight + g * weight_step, to_.bias + g * group.row(), panels,
                      recalled_.get(), columns_);
-      for (int64_t map = first; map < last; ++map) {
-        const T* recalled = recalled_.get() + (map - first) * to_.dimension;
-        hold_against_targets(tile, map, recalled);
-        if (map < to_.coordinate_maps) read_coordinates(tile, map, recalled);
+      for (int64_t at = mine.first; at < mine.last; ++at) {
+        const T* recalled = recalled_.get() + at * to_.dimension;
+        hold_against_targets(tile, first + at, recalled);
+        if (first + at < to_.coordinate_maps) read_coordinates(tile, first + at, recalled);
       }
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/memory.h"
+#include "cpu/team.h"
 #include "job.h"
 
 namespace rnnmem {
@@ -23,9 +24,10 @@ class StoreSink {
  public:
   StoreSink(const Scan<T>& scan, const Store<T>& to, int64_t, int64_t) : scan_(scan), to_(to) {}
 
-  void take(const TimeTile<T>& tile) {
+  void take(const TimeTile<T>& tile, const Place& place) {
     const int64_t hidden = scan_.hidden_size;
-    for (int64_t i = 0; i < tile.steps; ++i)
+    const Range mine = place.of(tile.steps);
+    for (int64_t i = mine.first; i < mine.last; ++i)
       for (int64_t r = 0; r < tile.rows; ++r)
         for (int s = 0; s < tile.parts; ++s) {
           const int64_t row = (tile.time + i) * scan_.streams + tile.stream + r;

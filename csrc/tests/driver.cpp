@@ -1,6 +1,6 @@
 // Every kernel table entry against a naive scalar loop, without torch: for sanitizers and other
-// architectures. Every buffer is exactly as large as the kernels may touch. Threads are std::thread, one
-// group of streams each.
+// architectures. Every buffer is exactly as large as the kernels may touch. Threads are std::thread: a team
+// of two for each group of streams, and one of the two makes two shares of three.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -277,6 +277,20 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
                            a.distance.data(),
                            sums.data(),
                            a.coordinates.data()};
+  const auto in_teams = [&](auto kernel, const auto& of, const auto& to) {
+    std::vector<Team::Member> member(3 * groups + 1);
+    std::vector<Team> team;
+    for (int64_t n = 0; n < groups; ++n) team.push_back({3, member.data() + 3 * n});
+    std::vector<std::thread> running;
+    for (int64_t n = 0; threads && n < groups; ++n)
+      for (const Range members : {Range{0, 1}, Range{1, 3}})
+        running.emplace_back([&, n, members] {
+          kernel(of, to, {{n * size, std::min(n * size + size, B)}, team[n], members});
+        });
+    for (std::thread& each : running) each.join();
+    Team alone{1, member.data() + 3 * groups};
+    if (!threads) kernel(of, to, {{0, B}, alone, {0, 1}});
+  };
   const auto streams = [&](auto kernel, const auto& of, const auto& to) {
     std::vector<std::thread> running;
     for (int64_t first = 0; threads && first < B; first += size)
@@ -284,8 +298,8 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
     for (std::thread& each : running) each.join();
     if (!threads) kernel(of, to, 0, B);
   };
-  streams(unit.store, scan, store);
-  streams(unit.project, scan, project);
+  in_teams(unit.store, scan, store);
+  in_teams(unit.project, scan, project);
 
   // The way back: hh transposed, each gate's rows padded, over states of a run without resets.
   const Panels one_gate(H, 1, lanes);
@@ -296,7 +310,7 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
   std::vector<T> last(p.state.size());
   Scan<T> whole = scan;
   whole.reset = nullptr, whole.full = true, whole.last_state = last.data();
-  streams(unit.store, whole, Store<T>{states.data()});
+  in_teams(unit.store, whole, Store<T>{states.data()});
   if (input == Input::kRows && p.leak == 1) {
     std::vector<T> output(steps * B * H, nan), after(p.state.size(), nan);
     const int64_t part = B * H;
@@ -476,7 +490,8 @@ int main() {
   for (const Isa* isa : kIsas)
     std::printf("%s: %s\n", isa->name, isa->runs_here() ? "run" : "not on this machine");
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1, 1},    {7, 5, 3, 9, 5, 3, 2},   {33, 4, 17, 10, 3, 33, 40},
-                          {63, 1, 9, 19, 2, 16, 3}, {16, 3, 25, 0, 4, 2, 1}, {20, 7, 1, 66, 9, 8, 0}};
+                          {63, 1, 9, 19, 2, 16, 3}, {16, 3, 25, 0, 4, 2, 1}, {20, 7, 1, 66, 9, 8, 0},
+                          {33, 40, 1, 66, 2, 9, 1}};
   for (const Shape& shape : shapes) {
     try_everything<float>(shape);
     try_everything<double>(shape);

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <sstream>
@@ -27,15 +28,36 @@ inline void check_tensor(const char* name, const Tensor& x, ScalarType dtype,
   check(x.is_cpu(), name, ": expected a CPU tensor");
   check(x.scalar_type() == dtype, name, ": expected dtype ", dtype, ", got ", x.scalar_type());
   bool same = x.dim() == static_cast<int64_t>(sizes.size());
-  std::ostringstream wanted, got;
-  int64_t i = 0;
-  for (int64_t size : sizes) {
-    same = same && x.size(i) == size;
-    wanted << (i++ ? ", " : "") << size;
+  for (int64_t i = 0; same && i < x.dim(); ++i) same = x.size(i) == sizes.begin()[i];
+  if (!same) {  // words cost more than a small call
+    std::ostringstream wanted, got;
+    for (const int64_t& size : sizes) wanted << (&size == sizes.begin() ? "" : ", ") << size;
+    for (int64_t i = 0; i < x.dim(); ++i) got << (i ? ", " : "") << x.size(i);
+    check(false, name, ": expected shape [", wanted.str(), "], got [", got.str(), "]");
   }
-  for (i = 0; i < x.dim(); ++i) got << (i ? ", " : "") << x.size(i);
-  check(same, name, ": expected shape [", wanted.str(), "], got [", got.str(), "]");
   check(x.is_contiguous(), name, ": expected a contiguous tensor");
+}
+
+// A new CPU tensor, contiguous, of whatever its memory held: without the dispatcher that `new_empty` goes
+// through, which takes as long as a small layer's step.
+template <typename T>
+Tensor empty(std::initializer_list<int64_t> sizes) {
+  int64_t strides[8], step = 1;
+  check(sizes.size() <= 8, "expected at most 8 dimensions");
+  for (size_t i = sizes.size(); i-- > 0; step *= std::max<int64_t>(sizes.begin()[i], 1)) strides[i] = step;
+  const int32_t dtype = sizeof(T) == 4 ? aoti_torch_dtype_float32() : aoti_torch_dtype_float64();
+  AtenTensorHandle made;
+  const auto failed = aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides,
+                                               dtype, aoti_torch_device_type_cpu(), 0, &made);
+  check(!failed, "out of memory");
+  return Tensor(made);
+}
+
+template <typename T>
+Tensor zeros(std::initializer_list<int64_t> sizes) {
+  Tensor made = empty<T>(sizes);
+  std::fill_n(made.mutable_data_ptr<T>(), made.numel(), T(0));
+  return made;
 }
 
 // int64 values in [least, most].

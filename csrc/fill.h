@@ -105,7 +105,7 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
     scan.reset = x.reset->const_data_ptr<bool>();
   }
   scan.streams_per_group = kGroupStreams;
-  last_state = torch::stable::new_empty(x.state, x.state.sizes());
+  last_state = empty<T>({unit.state_parts, scan.streams, scan.hidden_size});
   scan.state = x.state.const_data_ptr<T>();
   scan.last_state = last_state.mutable_data_ptr<T>();
   return unit;

@@ -54,8 +54,7 @@ Tensor pack(const Tensor& weight, int64_t gates, string isa_name) {
     using T = decltype(zero);
     const int64_t count = weight.size(0), rows = weight.size(1), columns = weight.size(2);
     const Panels p(rows / gates, gates, lanes<T>(isa));
-    const int64_t sizes[] = {count, p.count(), columns, p.vectors, p.lanes};
-    Tensor packed = torch::stable::new_empty(weight, {sizes, 5});
+    Tensor packed = empty<T>({count, p.count(), columns, p.vectors, p.lanes});
     for (int64_t n = 0; n < count; ++n)
       pack_panels(weight.const_data_ptr<T>() + n * rows * columns, gates, columns, p,
                   packed.mutable_data_ptr<T>() + n * p.row() * columns);
@@ -75,10 +74,10 @@ Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const 
     check_tensor("inputs", inputs, hh.scalar_type(), {inputs.size(0), scan.input_size});
     scan.inputs = inputs.const_data_ptr<T>();
     scan.row_size = scan.input_size;
-    const int64_t sizes[] = {inputs.size(0), Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row()};
-    Tensor gates = torch::stable::new_empty(inputs, {sizes, 2});
+    const int64_t rows = inputs.size(0);
+    Tensor gates = empty<T>({rows, Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row()});
     T* to = gates.mutable_data_ptr<T>();
-    torch::stable::parallel_for(0, sizes[0], 128,
+    torch::stable::parallel_for(0, rows, 128,
                                 [&](int64_t first, int64_t last) { unit.gate_rows(scan, to, first, last); });
     return gates;
   });
@@ -126,8 +125,7 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
     Tensor last_state;
     const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
     const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
-    const int64_t sizes[] = {scan.steps, scan.streams, scan.hidden_size * (full ? unit.state_parts : 1)};
-    Tensor features = torch::stable::new_empty(state, {sizes, 3});
+    Tensor features = empty<T>({scan.steps, scan.streams, scan.hidden_size * (full ? unit.state_parts : 1)});
     run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()}, plan_scan(scan, unit, isa, 0));
     return std::make_tuple(features, last_state);
   });
@@ -151,24 +149,20 @@ std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs,
     Few<T> few{};
     fill_few(few, *unit, {inputs, h, c, ih, hh, bias_ih, bias_hh});
     const int64_t B = few.streams, H = few.hidden_size, S = unit->state_parts, size = B * H;
-    const int64_t sizes[] = {S, B, H}, part[] = {1, B, H}, no_part[] = {0, B, H};
-    Tensor last[] = {torch::stable::new_empty(hh, {part, 3}),
-                     torch::stable::new_empty(hh, {S == 2 ? part : no_part, 3})};
+    Tensor last[] = {empty<T>({1, B, H}), empty<T>({S - 1, B, H})};
     for (int64_t s = 0; s < S; ++s) few.last_state[s] = last[s].template mutable_data_ptr<T>();
     if (few.steps * B <= kFewRows) {
-      const int64_t output_sizes[] = {few.steps, B, H};
-      Tensor output = torch::stable::new_empty(hh, {output_sizes, 3});
+      Tensor output = empty<T>({few.steps, B, H});
       few.output = output.mutable_data_ptr<T>();
       unit->few(few);
       return std::make_tuple(output, last[0], last[1]);
     }
-    Tensor state = torch::stable::new_zeros(hh, {sizes, 3});
+    Tensor state = zeros<T>({S, B, H});
     T* first = state.mutable_data_ptr<T>();
     for (int64_t s = 0; s < S; ++s)
       if (few.state[s] && size) std::memcpy(first + s * size, few.state[s], size * sizeof(T));
-    const int64_t rows[] = {hh.size(0)};
     auto bias = [&](const optional<Tensor>& given) {
-      return packed(given ? *given : torch::stable::new_zeros(hh, {rows, 1}), unit->gates, isa.name);
+      return packed(given ? *given : zeros<T>({hh.size(0)}), unit->gates, isa.name);
     };
     const optional<Tensor> none, packed_ih(packed(ih, unit->gates, isa.name));
     const auto [output, after] =
@@ -198,10 +192,8 @@ std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const
           gradient.scalar_type());
     Pull<T> to{};
     fill_pull(to, scan, isa, unit, {back, states, gradient, above});
-    const int64_t square_sizes[] = {scan.steps, scan.streams};
-    const int64_t side_sizes[] = {sides ? scan.steps : 0, scan.streams, unit.gates * scan.hidden_size};
-    Tensor squares = torch::stable::new_empty(state, {square_sizes, 2}, ScalarType::Double);
-    Tensor input_sides = torch::stable::new_empty(state, {side_sizes, 3});
+    Tensor squares = empty<double>({scan.steps, scan.streams});
+    Tensor input_sides = empty<T>({sides ? scan.steps : 0, scan.streams, unit.gates * scan.hidden_size});
     to.squares = squares.mutable_data_ptr<double>();
     to.sides = sides ? input_sides.mutable_data_ptr<T>() : nullptr;
     const int64_t size = scan.streams_per_group;
@@ -228,11 +220,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> moments(const Tensor& left, const Ten
     Moments<T> of{};
     fill_moments(of, {left, left_at, right, right_at, row, left_pilot, right_pilot});
     const int64_t F = of.features(), d = of.dimension;
-    auto zeros = [&](std::initializer_list<int64_t> sizes) {
-      return torch::stable::new_zeros(left, {sizes.begin(), sizes.size()}, ScalarType::Double);
-    };
-    Tensor sum = zeros({F}), square = zeros({F, F}), target = zeros({of.maps, d}),
-           cross = zeros({of.maps, F, d});
+    Tensor sum = zeros<double>({F}), square = zeros<double>({F, F}), target = zeros<double>({of.maps, d}),
+           cross = zeros<double>({of.maps, F, d});
     of.sum = sum.mutable_data_ptr<double>();
     of.square = square.mutable_data_ptr<double>();
     of.target = target.mutable_data_ptr<double>();
@@ -284,20 +273,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project(
     auto groups = [&] { return (scan.streams + scan.streams_per_group - 1) / scan.streams_per_group; };
     // Powers of two times 8: a pass of streams never straddles two groups of which it does not start one.
     while (any_moment && groups() > 1 && groups() * moment_bytes > kMomentBytes) scan.streams_per_group *= 2;
-    const int64_t sums_sizes[] = {any_moment ? groups() : 0, to.maps, d, d};
-    Tensor sums = torch::stable::new_zeros(state, {sums_sizes, 4}, ScalarType::Double);
-    Tensor moment = torch::stable::new_empty(state, {sums_sizes + 1, 3}, ScalarType::Double);
-    const int64_t distance_sizes[] = {scan.steps, scan.streams, to.maps};
-    Tensor distance = torch::stable::new_empty(state, {distance_sizes, 3});
+    const int64_t sums_made = any_moment ? groups() : 0;
+    Tensor sums = zeros<double>({sums_made, to.maps, d, d});
+    Tensor moment = empty<double>({to.maps, d, d});
+    Tensor distance = empty<T>({scan.steps, scan.streams, to.maps});
     const int64_t taken =
         first_multiple(step + scan.steps, coordinate_every) - first_multiple(step, coordinate_every);
-    const int64_t coordinate_sizes[] = {taken, scan.streams, coordinate_maps, to.direction_count};
-    Tensor coordinates = torch::stable::new_empty(state, {coordinate_sizes, 4});
+    Tensor coordinates = empty<T>({taken, scan.streams, coordinate_maps, to.direction_count});
     to.distance = distance.mutable_data_ptr<T>();
     to.moment = sums.mutable_data_ptr<double>();
     to.coordinates = coordinates.mutable_data_ptr<T>();
     run(unit.project, scan, to, plan_scan(scan, unit, isa, double(to.maps * d * features)));
-    reduce_moments(to.moment, sums_sizes[0], to.maps, d, moment.mutable_data_ptr<double>());
+    reduce_moments(to.moment, sums_made, to.maps, d, moment.mutable_data_ptr<double>());
     return std::make_tuple(distance, moment, coordinates, last_state);
   });
 }

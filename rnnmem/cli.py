@@ -61,6 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("compare", help="measure several saved networks side by side"), several=True
     )
     info = commands.add_parser("info", help="this build: versions, CPU, backends, what was verified where")
+    info.add_argument(
+        "--tune",
+        nargs=2,
+        type=int,
+        metavar=("H", "B"),
+        help="how a layer of H units would be dealt to threads for B streams, and why",
+    )
     add_json(info)
     return parser
 

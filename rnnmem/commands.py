@@ -106,13 +106,14 @@ def heads_for(
 
 def run_info(arguments: argparse.Namespace) -> None:
     """Runs `rnnmem info`."""
-    from rnnmem.info import collect, show
+    from rnnmem import info, tuning
 
-    found = collect()
+    of = tuning if arguments.tune else info
+    found = tuning.collect(*arguments.tune) if arguments.tune else info.collect()
     if arguments.json:
         print_json(found)
     else:
-        print(show(found))
+        print(of.show(found))
 
 
 def named(arguments: argparse.Namespace) -> dict[str, list[Checkpoint]]:

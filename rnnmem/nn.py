@@ -6,6 +6,7 @@ So far for inference: on the CPU, in float32 or float64, without gradients. What
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from rnnmem.errors import expected, shown
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
-STATE_PARTS = {"LSTM": 2}
-LayerWeights = list[list[Any]]
+LayerWeights = list[list[Tensor]]
+NO_BIASES = (None,) * 4  # where a layer's fewer weights end
 UNIT_OF = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -54,34 +55,37 @@ class Recurrent(nn.RNNBase):
             raise ValueError(f"{self.name}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
         batched = input.dim() == 3
         if not batched:
-            input = input.unsqueeze(0 if self.batch_first else 1)
+            input = input.unsqueeze(1)
+        elif self.batch_first:
+            input = input.transpose(0, 1)
         parts = () if hx is None else self.initial(input, hx, batched)
         self.check_input(input, None)
-        weights = [self.weights(at) for at in range(len(self._all_weights))]
+        weights = [self.weights(names) for names in self._all_weights]
         self.refuse_missing(input, parts, weights)
-        if input.shape[1 if self.batch_first else 0] == 0:
+        if input.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, last = self.run(input.transpose(0, 1) if self.batch_first else input, parts, weights)
-        if self.batch_first:
-            output = output.transpose(0, 1)
+        output, last = self.run(input, parts, weights)
         if not batched:
-            output, last = (
-                output.squeeze(0 if self.batch_first else 1),
-                tuple(part.squeeze(1) for part in last),
-            )
-        return output, last if self.mode == "LSTM" else last[0]
+            output, last = output.squeeze(1), [part.squeeze(1) for part in last]
+        elif self.batch_first:
+            output = output.transpose(0, 1)
+        return output, tuple(last) if self.mode == "LSTM" else last[0]
 
     @property
     def name(self) -> str:
         """What torch.nn's messages call it."""
         return "RNN" if self.mode.startswith("RNN") else self.mode
 
+    @property
+    def state_parts(self) -> int:
+        """How many tensors a state is: h, and the cell c of an LSTM."""
+        return 2 if self.mode == "LSTM" else 1
+
     def initial(self, input: Tensor, hx: Any, batched: bool) -> Sequence[Tensor]:
-        """The parts of the initial state, [layers * directions, B, H] each."""
-        batch = input.shape[0 if self.batch_first else 1]
-        size = (self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size)
+        """The parts of the initial state of inputs [T, B, I], [layers * directions, B, H] each."""
+        size = (len(self._all_weights), input.shape[1], self.hidden_size)
         parts = list(hx) if self.mode == "LSTM" else [hx]
-        count = STATE_PARTS.get(self.mode, 1)
+        count = self.state_parts
         if len(parts) != count or not all(isinstance(part, Tensor) for part in parts):
             raise expected("hx", "(h, c)" if count == 2 else "a Tensor", shown(hx))
         rank, kind = (3, "batched") if batched else (2, "unbatched")
@@ -101,16 +105,14 @@ class Recurrent(nn.RNNBase):
         if torch.is_grad_enabled():
             named = [pair for pairs in map(zip, self._all_weights, weights) for pair in pairs]
             given = [("input", input), *(("hx", part) for part in parts), *named]
-            wanting = next(
-                (name for name, tensor in given if tensor is not None and tensor.requires_grad), None
-            )
+            wanting = next((name for name, tensor in given if tensor.requires_grad), None)
             if wanting is not None:
                 remedy = f"{wanting} requires one: call under torch.no_grad(), or use torch.nn.{self.name}"
                 raise expected("gradients", "none (training is not built yet)", remedy)
         if self.training and self.dropout and self.num_layers > 1:
             raise expected("dropout", "eval mode (training is not built yet)", "training mode: call .eval()")
-        for tensor in (input, *parts, *(each for layer in weights for each in layer if each is not None)):
-            if tensor.device.type != "cpu":
+        for tensor in (input, *parts, *chain.from_iterable(weights)):
+            if not tensor.is_cpu:
                 where = f"{tensor.device}: use torch.nn.{self.name}"
                 raise expected("device", "cpu (no other is built yet)", where)
         if input.dtype not in (torch.float32, torch.float64):
@@ -120,26 +122,31 @@ class Recurrent(nn.RNNBase):
 
     def run(
         self, input: Tensor, parts: Sequence[Tensor], weights: LayerWeights
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
-        unit, found = UNIT_OF[self.mode], []
-        directions = 2 if self.bidirectional else 1
-        for layer in range(self.num_layers):
-            outputs = []
-            for at in range(layer * directions, (layer + 1) * directions):
-                back = at > layer * directions
-                h, c = (*(part[at].contiguous() for part in parts), None, None)[:2]
-                read = readable(input.flip(0) if back else input)
-                output, *last = torch.ops.rnnmem.layer(unit, read, h, c, *weights[at])
-                outputs.append(output.flip(0) if back else output)
-                found.append(last[: STATE_PARTS.get(self.mode, 1)])
-            input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
-        return input, tuple(found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True)))
+        unit, count, directions = UNIT_OF[self.mode], len(parts), 2 if self.bidirectional else 1
+        outputs, found = [], []
+        for at, layer_weights in enumerate(weights):
+            back = at % directions
+            h = parts[0][at].contiguous() if count else None
+            c = parts[1][at].contiguous() if count == 2 else None
+            read = readable(input.flip(0) if back else input)
+            output, *last = torch.ops.rnnmem.layer(
+                unit, read, h, c, *layer_weights, *NO_BIASES[len(layer_weights) :]
+            )
+            outputs.append(output.flip(0) if back else output)
+            found.append(last[: self.state_parts])
+            if at % directions == directions - 1:
+                input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+                outputs = []
+        return input, found[0] if len(found) == 1 else [torch.cat(part) for part in zip(*found, strict=True)]
 
-    def weights(self, at: int) -> list[Any]:
-        """Input and recurrent weights and biases of the at-th layer and direction, None without biases."""
-        found = [getattr(self, name).contiguous() for name in self._all_weights[at]]
-        return found + [None] * (4 - len(found))
+    def weights(self, names: Sequence[str]) -> list[Tensor]:
+        """A layer's input and recurrent weights and biases, as they are now."""
+        # Looked up as attributes, they would take as long as a small layer's step.
+        own: dict[str, Any] = self._parameters
+        found = [own[name] if name in own else getattr(self, name) for name in names]
+        return [each if each.is_contiguous() else each.contiguous() for each in found]
 
 
 def readable(input: Tensor) -> Tensor:

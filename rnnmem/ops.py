@@ -209,6 +209,15 @@ class CpuScan:
         return self._packed_maps
 
 
+def plan(
+    unit: str, inputs: int, hidden: int, streams: int, steps: int, threads: int
+) -> tuple[int, int, float]:
+    """Teams, threads in each and modelled seconds of a float32 layer's forward pass; see csrc/plan.h."""
+    isa_levels()  # raises where nothing is built
+    found: tuple[int, int, float] = _extension.plan(unit, inputs, hidden, streams, steps, threads)
+    return found
+
+
 def sum_moments(of: Factors, isa: str | None = None) -> MomentSums:
     """The compiled sums; see `rnnmem.moment_sums`."""
     isa = isa_levels()[0] if isa is None else isa

@@ -189,9 +189,24 @@ def test_info_names_the_backends(capsys: pytest.CaptureFixture[str]) -> None:
     assert "reference  runs here" in capsys.readouterr().out
 
 
+def test_info_tells_how_a_layer_is_dealt_to_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--tune", "256", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["threads"] == torch.get_num_threads()
+    assert set(found["units"]) == {"rnn_tanh", "gru", "lstm"}
+    for unit in found["units"].values():
+        assert unit["teams"] * unit["threads_a_team"] <= found["threads"]
+        assert unit["microseconds_a_step"] <= unit["microseconds_a_step_on_one_thread"]
+    assert main(["info", "--tune", "256", "1"]) == 0
+    assert "lstm" in capsys.readouterr().out
+
+
 TEXT = "assess gru.pt --data text.txt --tokens word --vocab vocab.json"
 MISTAKES = {
     "checkpoint": ("assess gu.pt --data ids.npy", r"checkpoint: expected a file, got gu.pt (no such file)"),
+    "tune": ("info --tune 0 1", "--tune H: expected 1 to 1,048,576, got 0"),
+    "tune words": ("info --tune many 1", "--tune"),
+    "tune one": ("info --tune 64", "--tune"),
     "folder": ("assess . --data ids.npy", "checkpoint: expected a file, got . (a directory)"),
     "broken": ("assess broken.pt --data ids.npy", "got broken.pt (damaged, or none)"),
     "rubbish": ("assess rubbish.pt --data ids.npy", "got rubbish.pt (damaged, or none)"),

@@ -440,3 +440,24 @@ def test_no_drift_over_a_million_steps(name: str) -> None:
     for dtype, rel in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
         traces = moments[dtype].diagonal(dim1=1, dim2=2).sum(dim=1)
         assert traces.tolist() == pytest.approx(totals[dtype].tolist(), rel=rel)
+
+
+@pytest.mark.parametrize("isa", LEVELS)
+@pytest.mark.parametrize(("hidden", "inputs", "streams"), [(1, 1, 1), (70, 45, 1), (33, 9, 17), (129, 2, 3)])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+@torch.no_grad()
+def test_two_thousand_steps_in_float32_against_torch_in_float64(
+    name: str, hidden: int, inputs: int, streams: int, isa: str
+) -> None:
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, name)(inputs, hidden, dtype=torch.float64)
+    layer.weight_hh_l0.mul_(0.8)  # contractive: errors die out, and do not grow by themselves
+    x = torch.randn(2000, streams, inputs)
+    unit = UNITS["rnn_tanh" if name == "RNN" else name.lower()]
+    weights = cast(
+        Weights(layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0), torch.float32
+    )
+    scan = ops.CpuScan(unit, weights, isa=isa)
+    state = torch.zeros(len(unit.state_parts), streams, hidden)
+    found, _ = scan.store(x, state, None, False)
+    torch.testing.assert_close(found.double(), layer(x.double())[0], rtol=0, atol=1e-5)

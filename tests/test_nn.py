@@ -94,7 +94,8 @@ def test_relu_is_torchs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "hidden", "streams"), [(9, 1, 1), (9, 33, 1), (9, 70, 17), (9, 96, 3), (90, 70, 1), (33, 130, 1)]
+    ("inputs", "hidden", "streams"),
+    [(9, 1, 1), (9, 33, 1), (9, 70, 17), (9, 96, 3), (90, 70, 1), (33, 130, 1)],
 )
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()

@@ -4,7 +4,6 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "fill.h"
 #include "pack.h"
 #include "plan.h"
+#include "scratch.h"
 
 namespace rnnmem {
 namespace {
@@ -131,10 +131,50 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
   });
 }
 
-// A matrix [G * H, K], or a bias [G * H], as one packed matrix.
-Tensor packed(const Tensor& weight, int64_t gates, const string& isa_name) {
-  const int64_t sizes[] = {1, weight.size(0), weight.dim() == 1 ? 1 : weight.size(1)};
-  return pack(torch::stable::view(weight, {sizes, 3}), gates, isa_name);
+// A layer on weights that are packed for this call alone.
+template <typename T>
+void store_packed(const Few<T>& layer, const UnitKernels<T>& unit, const Isa& isa) {
+  const int64_t I = layer.input_size, H = layer.hidden_size, part = layer.streams * H;
+  const Panels panels(H, unit.gates, lanes<T>(isa));
+  const int64_t row = panels.row();
+  const Scratch memory((row * (I + H + 2) + 2 * unit.state_parts * part) * sizeof(T));
+  T* const ih = static_cast<T*>(memory.get());
+  T *const hh = ih + row * I, *const bias_ih = hh + row * H, *const bias_hh = bias_ih + row,
+           *const state = bias_hh + row, *const last_state = state + unit.state_parts * part;
+  pack_panels(layer.weight_ih, unit.gates, I, panels, ih);
+  pack_panels(layer.weight_hh, unit.gates, H, panels, hh);
+  const auto pack_bias = [&](const T* bias, T* to) {
+    if (bias)
+      pack_panels(bias, unit.gates, 1, panels, to);
+    else
+      std::fill_n(to, row, T(0));
+  };
+  pack_bias(layer.bias_ih, bias_ih);
+  pack_bias(layer.bias_hh, bias_hh);
+  for (int64_t s = 0; s < unit.state_parts; ++s)
+    if (layer.state[s])
+      std::copy_n(layer.state[s], part, state + s * part);
+    else
+      std::fill_n(state + s * part, part, T(0));
+  Scan<T> scan{};
+  scan.weight_ih = ih;
+  scan.bias_ih = bias_ih;
+  scan.weight_hh = hh;
+  scan.bias_hh = bias_hh;
+  scan.leak = 1;
+  scan.steps = layer.steps;
+  scan.streams = layer.streams;
+  scan.input_size = scan.row_size = I;
+  scan.hidden_size = H;
+  scan.inputs = layer.inputs;
+  scan.time_stride = layer.time_stride;
+  scan.stream_stride = layer.stream_stride;
+  scan.state = state;
+  scan.last_state = last_state;
+  scan.streams_per_group = kGroupStreams;
+  run(unit.store, scan, Store<T>{layer.output}, plan_scan(scan, unit, isa, 0));
+  for (int64_t s = 0; s < unit.state_parts; ++s)
+    std::copy_n(last_state + s * part, part, layer.last_state[s]);
 }
 
 // The last state's parts have a dimension more, as torch.nn's have; a unit of one part has an empty second.
@@ -148,28 +188,14 @@ std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs,
     check(unit, "unit: unknown to the cpu backend: ", unit_name);
     Few<T> few{};
     fill_few(few, *unit, {inputs, h, c, ih, hh, bias_ih, bias_hh});
-    const int64_t B = few.streams, H = few.hidden_size, S = unit->state_parts, size = B * H;
-    Tensor last[] = {empty<T>({1, B, H}), empty<T>({S - 1, B, H})};
+    const int64_t B = few.streams, H = few.hidden_size, S = unit->state_parts;
+    Tensor output = empty<T>({few.steps, B, H}), last[] = {empty<T>({1, B, H}), empty<T>({S - 1, B, H})};
+    few.output = output.mutable_data_ptr<T>();
     for (int64_t s = 0; s < S; ++s) few.last_state[s] = last[s].template mutable_data_ptr<T>();
-    if (few.steps * B <= kFewRows) {
-      Tensor output = empty<T>({few.steps, B, H});
-      few.output = output.mutable_data_ptr<T>();
+    if (few.steps * B <= kFewRows)
       unit->few(few);
-      return std::make_tuple(output, last[0], last[1]);
-    }
-    Tensor state = zeros<T>({S, B, H});
-    T* first = state.mutable_data_ptr<T>();
-    for (int64_t s = 0; s < S; ++s)
-      if (few.state[s] && size) std::memcpy(first + s * size, few.state[s], size * sizeof(T));
-    auto bias = [&](const optional<Tensor>& given) {
-      return packed(given ? *given : zeros<T>({hh.size(0)}), unit->gates, isa.name);
-    };
-    const optional<Tensor> none, packed_ih(packed(ih, unit->gates, isa.name));
-    const auto [output, after] =
-        store(unit_name, isa.name, inputs, none, packed_ih, bias(bias_ih), packed(hh, unit->gates, isa.name),
-              bias(bias_hh), 1, state, none, false);
-    for (int64_t s = 0; s < S && size; ++s)
-      std::memcpy(few.last_state[s], after.template const_data_ptr<T>() + s * size, size * sizeof(T));
+    else
+      store_packed(few, *unit, isa);
     return std::make_tuple(output, last[0], last[1]);
   });
 }

@@ -1,7 +1,8 @@
-// Scratch memory of one thread, given back when it goes out of scope.
+// Scratch memory, of zeros.
 #pragma once
 
 #include "cpu/vec.h"
+#include "scratch.h"
 
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
@@ -9,17 +10,15 @@ inline namespace RNNMEM_ISA {
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t size) : at_(static_cast<T*>(::operator new(size * sizeof(T), kAlign))) {
+  explicit Buffer(int64_t size)
+      : memory_(size * static_cast<int64_t>(sizeof(T))), at_(static_cast<T*>(memory_.get())) {
     for (int64_t i = 0; i < size; ++i) at_[i] = T{};
   }
-  ~Buffer() { ::operator delete(at_, kAlign); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
   T* get() const { return at_; }
 
  private:
-  static constexpr std::align_val_t kAlign{64};
-  T* at_;
+  const Scratch memory_;
+  T* const at_;
 };
 
 template <typename T>

@@ -93,7 +93,7 @@ struct Aside {
   RNNMEM_INLINE void end(const Vec<T> (&acc)[rows]) const {
     for (int r = 0; r < rows; ++r) store(sum + r * lanes<T>, acc[r]);
   }
-  void make() const {
+  __attribute__((noinline)) void make() const {
     Vec<T> acc[rows];
     begin(acc);
     for (int64_t k = 0; k < size; ++k) add(acc, k);

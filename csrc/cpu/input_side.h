@@ -5,6 +5,7 @@
 #include "cpu/gemm.h"
 #include "cpu/memory.h"
 #include "job.h"
+#include "turn.h"
 
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
@@ -53,10 +54,15 @@ class InputSide {
   // there will be so many calls.
   void begin(int64_t t, int64_t steps, int64_t calls) {
     if (!goes_ahead_) return;
-    for (int64_t i = 0; i < steps; ++i) {
-      const T* x = row_at(t + i, 0);
+    constexpr int64_t size = Block<T>::size;
+    for (int64_t i = 0; i < steps; i += size) {
+      const T* x[size];  // the last row stands in for those beyond it, whose gates nobody takes
+      for (int64_t n = 0; n < size; ++n) x[n] = row_at(t + smaller(i + n, steps - 1), 0);
       T* to = x_.get() + i / M * M * scan_.input_size + i % M;
-      for (int64_t k = 0; k < scan_.input_size; ++k) to[k * M] = x[k];
+      int64_t k = 0;
+      for (; k + size <= scan_.input_size; k += size) Block<T>::turn(x, k, to + k * M, M);
+      for (; k < scan_.input_size; ++k)
+        for (int64_t n = 0; n < size; ++n) to[k * M + n] = x[n][k];
     }
     row_tiles_ = (steps + M - 1) / M;
     piece_size_ = smaller(scan_.input_size, scan_.hidden_size / kAsideEvery);

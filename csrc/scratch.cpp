@@ -27,8 +27,13 @@ class Kept {
     return ::operator new(static_cast<size_t>(bytes), kLine);
   }
 
-  void give(void* at, int64_t bytes) {
-    blocks_.push_back({at, bytes});
+  void give(void* at, int64_t bytes) noexcept {
+    try {
+      blocks_.push_back({at, bytes});
+    } catch (const std::bad_alloc&) {
+      ::operator delete(at, kLine);
+      return;
+    }
     bytes_ += bytes;
     while (bytes_ > RNNMEM_SCRATCH_KEPT) drop();
   }

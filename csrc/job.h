@@ -27,6 +27,15 @@ struct Team {
 // Streams that step together, and those that one thread takes at the least.
 inline constexpr int64_t kPassStreams = 16, kGroupStreams = 8;
 
+// Steps of a tile of time: enough for products of the input side and of the recall maps, few enough for its
+// rows (steps x streams) to stay in the second-level cache. They depend on B alone, never on how streams were
+// dealt to threads: the tile is where a sink rounds its sums.
+inline constexpr int64_t kTileRows = 128, kTileSteps = 64;
+inline int64_t tile_steps(int64_t streams) {
+  const int64_t most = kTileRows / (streams < kPassStreams ? streams : kPassStreams);
+  return most < kTileSteps ? most : kTileSteps;
+}
+
 // What one thread makes of a scan: these streams, as these members of their team.
 struct Share {
   Range streams;

@@ -368,8 +368,8 @@ PyObject* isa_levels(PyObject*, PyObject*) {
   return names;
 }
 
-// (unit, inputs, hidden, streams, steps, threads) to (teams, members, modelled seconds), of a float32 layer
-// that only stores its outputs, at the best instruction set.
+// (unit, inputs, hidden, streams, steps, threads) to (teams, members, modelled seconds, steps of a tile),
+// of a float32 layer that only stores its outputs, at the best instruction set.
 PyObject* plan(PyObject*, PyObject* arguments) {
   const char* name;
   long long inputs, hidden, streams, steps, threads;
@@ -385,8 +385,8 @@ PyObject* plan(PyObject*, PyObject* arguments) {
       rnnmem::plan_of(rnnmem::cost_of<float>(unit->gates, inputs, hidden, rnnmem::lanes<float>(isa), steps,
                                              streams, rnnmem::kGroupStreams, 0),
                       threads);
-  return Py_BuildValue("LLd", static_cast<long long>(found.teams), static_cast<long long>(found.members),
-                       found.seconds);
+  return Py_BuildValue("LLdL", static_cast<long long>(found.teams), static_cast<long long>(found.members),
+                       found.seconds, static_cast<long long>(rnnmem::tile_steps(streams)));
 }
 
 PyMethodDef methods[] = {{"isa_levels", isa_levels, METH_NOARGS,

@@ -211,10 +211,13 @@ class CpuScan:
 
 def plan(
     unit: str, inputs: int, hidden: int, streams: int, steps: int, threads: int
-) -> tuple[int, int, float]:
-    """Teams, threads in each and modelled seconds of a float32 layer's forward pass; see csrc/plan.h."""
+) -> tuple[int, int, float, int]:
+    """Teams, threads in each, modelled seconds and steps of a time tile of a float32 layer's forward pass.
+
+    See csrc/plan.h.
+    """
     isa_levels()  # raises where nothing is built
-    found: tuple[int, int, float] = _extension.plan(unit, inputs, hidden, streams, steps, threads)
+    found: tuple[int, int, float, int] = _extension.plan(unit, inputs, hidden, streams, steps, threads)
     return found
 
 

@@ -12,7 +12,6 @@ from rnnmem.units import UNITS
 
 SHOWN = ("rnn_tanh", "gru", "lstm")
 STEPS = 2000
-PASS_STREAMS, TILE_STEPS, TILE_ROWS = 16, 64, 128  # csrc/job.h, csrc/cpu/scan.h
 LARGEST = 1 << 20
 
 
@@ -40,7 +39,7 @@ def collect(hidden: int, streams: int) -> dict[str, Any]:
             raise expected(f"--tune {name}", f"1 to {LARGEST:,}", size)
     threads, units = torch.get_num_threads(), {}
     for unit in SHOWN:
-        teams, members, seconds = plan(unit, hidden, hidden, streams, STEPS, threads)
+        teams, members, seconds, tile_steps = plan(unit, hidden, hidden, streams, STEPS, threads)
         alone = plan(unit, hidden, hidden, streams, STEPS, 1)[2]
         units[unit] = {
             "teams": teams,
@@ -54,7 +53,7 @@ def collect(hidden: int, streams: int) -> dict[str, Any]:
         "streams": streams,
         "threads": threads,
         "isa": isa_levels()[0],
-        "tile_steps": min(TILE_STEPS, TILE_ROWS // min(streams, PASS_STREAMS)),
+        "tile_steps": tile_steps,
         "units": units,
     }
 

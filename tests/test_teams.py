@@ -29,10 +29,11 @@ def test_few_streams_share_units_and_many_have_threads_of_their_own() -> None:
 def test_more_threads_are_never_modelled_slower(unit: str, hidden: int, streams: int) -> None:
     times = []
     for count in range(1, 9):
-        teams, members, seconds = ops.plan(unit, hidden, hidden, streams, 2000, count)
+        teams, members, seconds, tile_steps = ops.plan(unit, hidden, hidden, streams, 2000, count)
         assert teams >= 1
         assert members >= 1
         assert teams * members <= count
+        assert tile_steps == min(64, 128 // min(streams, 16))
         times.append(seconds)
     assert times == sorted(times, reverse=True)
 

@@ -38,7 +38,7 @@ class PullLoop {
         back_(scan.hidden_size, 1, W),
         ld_(back_.padded_size()),
         rows_most_(smaller(scan.streams, kPassStreams)),
-        steps_most_(smaller(smaller(kTileSteps, kTileRows / rows_most_), scan.steps + 1)),
+        steps_most_(smaller(tile_steps(scan.streams), scan.steps + 1)),
         input_(scan, panels_, {0, panels_.count()}, rows_most_ * steps_most_),
         recurrent_(rows_most_ * steps_most_ * panels_.row()),
         states_(S * rows_most_ * steps_most_ * ld_),

@@ -14,10 +14,6 @@
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
 
-// The rows (steps x streams) of a tile, and its steps: enough to make products of the input
-// side and of the recall maps, few enough to stay in the second-level cache.
-inline constexpr int64_t kTileRows = 128, kTileSteps = 64;
-
 // Where the rows of a state part are: before the step, and after it.
 template <typename T>
 struct PartRows {
@@ -62,15 +58,13 @@ class Loop {
   static constexpr int64_t W = lanes<T>;
 
  public:
-  // A tile's steps depend on B alone, never on how streams were dealt to threads: the tile is where a sink
-  // rounds its sums.
   Loop(const Scan<T>& scan, Place& place)
       : scan_(scan),
         place_(place),
         panels_(scan.hidden_size, G, W),
         mine_(place.of(panels_.count())),
         rows_most_(smaller(scan.streams, kPassStreams)),
-        steps_most_(smaller(smaller(kTileSteps, kTileRows / rows_most_), scan.steps + 1)),
+        steps_most_(smaller(tile_steps(scan.streams), scan.steps + 1)),
         ld_(panels_.padded_size()),
         input_(scan, panels_, mine_, rows_most_ * steps_most_),
         zero_(ld_),

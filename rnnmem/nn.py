@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnmem import ops
 from rnnmem.errors import expected, shown
+from rnnmem.units import UNITS
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -69,7 +70,7 @@ class Recurrent(nn.RNNBase):
             output, last = output.squeeze(1), [part.squeeze(1) for part in last]
         elif self.batch_first:
             output = output.transpose(0, 1)
-        return output, tuple(last) if self.mode == "LSTM" else last[0]
+        return output, tuple(last) if self.state_parts > 1 else last[0]
 
     @property
     def name(self) -> str:
@@ -79,12 +80,12 @@ class Recurrent(nn.RNNBase):
     @property
     def state_parts(self) -> int:
         """How many tensors a state is: h, and the cell c of an LSTM."""
-        return 2 if self.mode == "LSTM" else 1
+        return len(UNITS[UNIT_OF[self.mode]].state_parts)
 
     def initial(self, input: Tensor, hx: Any, batched: bool) -> Sequence[Tensor]:
         """The parts of the initial state of inputs [T, B, I], [layers * directions, B, H] each."""
         size = (len(self._all_weights), input.shape[1], self.hidden_size)
-        parts = list(hx) if self.mode == "LSTM" else [hx]
+        parts = list(hx) if self.state_parts > 1 else [hx]
         count = self.state_parts
         if len(parts) != count or not all(isinstance(part, Tensor) for part in parts):
             raise expected("hx", "(h, c)" if count == 2 else "a Tensor", shown(hx))

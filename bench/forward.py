@@ -37,6 +37,7 @@ PROCESSES, ROUNDS, CHECKED = 5, 7, 200
 SECONDS = 0.03  # of a run of torch.nn, roughly
 AGREE = 1e-5
 ENOUGH = 0.8  # of the floor
+QUIET = 0.5  # load above which a run is called disturbed
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # Peer time over ours: torch.nn, ONNX Runtime.
 ONE = {
@@ -203,6 +204,13 @@ def table(results):
     return "\n".join(lines)
 
 
+def heading(about):
+    """What the table was measured on, and whether the machine had other work to do."""
+    load = about["load"]
+    quiet = "" if load <= QUIET else f": disturbed (above {QUIET}), and no verdict to rely on"
+    return f"{about['cpu']}, {about['isa']}, commit {about['commit']}, load {load} at the start{quiet}"
+
+
 def write_page(text):
     """Puts the table between its marks in docs/performance.md."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -237,7 +245,7 @@ def main():
     results = {"command": command, "machine": about, "ceilings": ceiling, "rows": found}
     out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if given.out is None and chosen == rows() and given.processes == PROCESSES:
-        write_page(f"{about['cpu']}, {about['isa']}, commit {about['commit']}\n\n{table(results)}")
+        write_page(heading(about) + "\n\n" + table(results))
 
 
 if __name__ == "__main__":

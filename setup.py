@@ -10,7 +10,7 @@ from setuptools import Extension, find_packages, setup
 
 sources = [p for p in Path("csrc").rglob("*.cpp") if not {"cuda", "tests"} & set(p.parts)]
 extension = {
-    "sources": sorted(str(p) for p in sources if not p.name.startswith("driver")),
+    "sources": sorted(map(str, sources)),
     "depends": sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".cu", ".cuh"}),
     "include_dirs": [str(Path("csrc").resolve())],
     "define_macros": [("TORCH_TARGET_VERSION", "0x020a000000000000")],

@@ -9,6 +9,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "job.h"
+
 namespace rnnmem {
 
 using torch::headeronly::ScalarType;
@@ -38,6 +40,36 @@ inline void check_tensor(const char* name, const Tensor& x, ScalarType dtype,
   check(x.is_contiguous(), name, ": expected a contiguous tensor");
 }
 
+// How torch keeps the numbers that kernels take: pairs of bfloat16 as an int32.
+template <typename T>
+struct Dtype;
+template <>
+struct Dtype<float> {
+  static constexpr ScalarType type = ScalarType::Float;
+  static int32_t number() { return aoti_torch_dtype_float32(); }
+};
+template <>
+struct Dtype<double> {
+  static constexpr ScalarType type = ScalarType::Double;
+  static int32_t number() { return aoti_torch_dtype_float64(); }
+};
+template <>
+struct Dtype<Pair> {
+  static constexpr ScalarType type = ScalarType::Int;
+  static int32_t number() { return aoti_torch_dtype_int32(); }
+};
+template <>
+struct Dtype<Half> {
+  static constexpr ScalarType type = ScalarType::BFloat16;
+  static int32_t number() { return aoti_torch_dtype_bfloat16(); }
+};
+
+// A tensor's numbers, of a dtype that was checked.
+template <typename T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+
 // A new CPU tensor, contiguous, of whatever its memory held: without the dispatcher that `new_empty` goes
 // through, which takes as long as a small layer's step.
 template <typename T>
@@ -45,10 +77,9 @@ Tensor empty(std::initializer_list<int64_t> sizes) {
   int64_t strides[8], step = 1;
   check(sizes.size() <= 8, "expected at most 8 dimensions");
   for (size_t i = sizes.size(); i-- > 0; step *= std::max<int64_t>(sizes.begin()[i], 1)) strides[i] = step;
-  const int32_t dtype = sizeof(T) == 4 ? aoti_torch_dtype_float32() : aoti_torch_dtype_float64();
   AtenTensorHandle made;
   const auto failed = aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides,
-                                               dtype, aoti_torch_device_type_cpu(), 0, &made);
+                                               Dtype<T>::number(), aoti_torch_device_type_cpu(), 0, &made);
   check(!failed, "out of memory");
   return Tensor(made);
 }

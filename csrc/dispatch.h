@@ -23,6 +23,16 @@ struct UnitKernels {
 
 constexpr int kUnits = 6;
 
+// The same of weights in bfloat16, computed with in float.
+struct HalfWeights {
+  void (*store)(const Scan<float, Pair>&, const Store<float>&, const Share&);
+  void (*project)(const Scan<float, Pair>&, const Project<float>&, const Share&);
+  void (*few)(const Few<float, Half>&);
+};
+
+// And of weights, inputs and outputs in bfloat16, whose products the processor makes of pairs.
+using PairsKernel = void (*)(const Scan<float, Pair, Pair>&, const Store<float, Half>&, const Share&);
+
 // Shares [first, last) of kMomentShares.
 template <typename T>
 using MomentsKernel = void (*)(const Moments<T>&, int64_t first, int64_t last);
@@ -34,17 +44,33 @@ struct Isa {
   int64_t vector_bytes;
   const UnitKernels<float>* f32;
   const UnitKernels<double>* f64;
+  const HalfWeights* half;  // in the order of f32
   MomentsKernel<float> f32_moments;
   MomentsKernel<double> f64_moments;
 };
 
+// What makes products of pairs, if this machine has it.
+struct PairProducts {
+  bool (*runs_here)();
+  int64_t vector_bytes;
+  const PairsKernel* store;  // in the order of every table
+};
+
 extern const Isa isa_baseline;
 #if defined(__x86_64__)
+extern const PairProducts pairs_avx512;
 extern const Isa isa_avx2, isa_avx512;
 inline constexpr const Isa* kIsas[] = {&isa_avx512, &isa_avx2, &isa_baseline};  // best first
 #else
 inline constexpr const Isa* kIsas[] = {&isa_baseline};
 #endif
+
+inline const PairProducts* pair_products() {
+#if defined(__x86_64__)
+  if (pairs_avx512.runs_here()) return &pairs_avx512;
+#endif
+  return nullptr;
+}
 
 inline const Isa* find_isa(const char* name) {
   for (const Isa* isa : kIsas)
@@ -61,6 +87,22 @@ inline const UnitKernels<float>* units_of(const Isa& isa) {
 template <>
 inline const UnitKernels<double>* units_of(const Isa& isa) {
   return isa.f64;
+}
+
+inline const Isa& best_isa() {
+  for (const Isa* isa : kIsas)
+    if (isa->runs_here()) return *isa;
+  return isa_baseline;
+}
+
+// A unit's kernels for the kind of weights that a scan has.
+template <typename T>
+const UnitKernels<T>& kernels_of(const Scan<T>&, const Isa&, const UnitKernels<T>& unit) {
+  return unit;
+}
+inline const HalfWeights& kernels_of(const Scan<float, Pair>&, const Isa& isa,
+                                     const UnitKernels<float>& unit) {
+  return isa.half[&unit - isa.f32];
 }
 
 template <typename T>

@@ -25,28 +25,26 @@ struct LayerTensors {
   const Tensor &bias_ih, &hh, &bias_hh;
 };
 
-template <typename T>
-const UnitKernels<T>& fill_layer(Scan<T>& scan, const Isa& isa, const string& unit_name,
+// The sizes are there.
+template <typename T, typename W>
+const UnitKernels<T>& fill_layer(Scan<T, W>& scan, const Isa& isa, const string& unit_name,
                                  const LayerTensors& w) {
   const UnitKernels<T>* unit = find_unit<T>(isa, unit_name.c_str());
   check(unit, "unit: unknown to the cpu backend: ", unit_name);
-  check(w.hh.dim() == 5 && w.hh.size(2) >= 1, "hh: expected rank 5 and hidden size >= 1");
-  const int64_t hidden_size = w.hh.size(2);
-  const Panels p(hidden_size, unit->gates, lanes<T>(isa));
-  const ScalarType dtype = w.hh.scalar_type();
-  check_tensor("hh", w.hh, dtype, {1, p.count(), hidden_size, p.vectors, p.lanes});
-  check_tensor("bias_ih", w.bias_ih, dtype, {1, p.count(), 1, p.vectors, p.lanes});
-  check_tensor("bias_hh", w.bias_hh, dtype, {1, p.count(), 1, p.vectors, p.lanes});
+  check(scan.hidden_size >= 1, "hidden size: expected at least 1");
+  const Panels p(scan.hidden_size, unit->gates, lanes<T>(isa));
+  check_tensor("hh", w.hh, Dtype<W>::type, {1, p.count(), elements<W>(scan.hidden_size), p.vectors, p.lanes});
+  check_tensor("bias_ih", w.bias_ih, Dtype<T>::type, {1, p.count(), 1, p.vectors, p.lanes});
+  check_tensor("bias_hh", w.bias_hh, Dtype<T>::type, {1, p.count(), 1, p.vectors, p.lanes});
   if (w.ih) {
-    check(w.ih->dim() == 5 && w.ih->size(2) >= 1, "ih: expected rank 5 and input size >= 1");
-    check_tensor("ih", *w.ih, dtype, {1, p.count(), w.ih->size(2), p.vectors, p.lanes});
-    scan.weight_ih = w.ih->const_data_ptr<T>();
-    scan.input_size = w.ih->size(2);
+    check(scan.input_size >= 1, "input size: expected at least 1");
+    check_tensor("ih", *w.ih, Dtype<W>::type,
+                 {1, p.count(), elements<W>(scan.input_size), p.vectors, p.lanes});
+    scan.weight_ih = data<W>(*w.ih);
   }
-  scan.weight_hh = w.hh.const_data_ptr<T>();
+  scan.weight_hh = data<W>(w.hh);
   scan.bias_ih = w.bias_ih.const_data_ptr<T>();
   scan.bias_hh = w.bias_hh.const_data_ptr<T>();
-  scan.hidden_size = hidden_size;
   return *unit;
 }
 
@@ -68,18 +66,27 @@ struct ScanTensors {
 };
 
 // Everything of a scan but its sink; `last_state` comes back allocated.
-template <typename T>
-const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& unit_name, const ScanTensors& x,
-                                double leak, bool full, Tensor& last_state) {
+template <typename T, typename W>
+const UnitKernels<T>& fill_scan(Scan<T, W>& scan, const Isa& isa, const string& unit_name,
+                                const ScanTensors& x, double leak, bool full, Tensor& last_state) {
   check(x.state.dim() == 3, "state: expected rank 3, got ", x.state.dim());
+  check(x.inputs.dim() == (x.table ? 2 : 3), "inputs: expected rank ", x.table ? 2 : 3, ", got ",
+        x.inputs.dim());
+  check(!x.table || x.table->dim() == 2, "table: expected rank 2");
+  scan.input_size = x.table ? x.table->size(1) : x.inputs.size(2);
+  scan.hidden_size = x.state.size(2);
+  const auto fits = [](const Tensor& packed, int64_t size) {
+    return packed.dim() == 5 && packed.size(2) == elements<W>(size);
+  };
+  check(fits(x.layer.hh, scan.hidden_size), "state: expected the hidden size of hh, got ", scan.hidden_size);
+  check(!x.layer.ih || fits(*x.layer.ih, scan.input_size), x.table ? "table" : "inputs",
+        ": expected the input size of ih, got ", scan.input_size);
   const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, x.layer);
-  const ScalarType dtype = x.layer.hh.scalar_type();
+  const ScalarType dtype = Dtype<T>::type;
   scan.leak = static_cast<T>(leak);
   scan.full = full;
   scan.streams = x.state.size(1);
   check_tensor("state", x.state, dtype, {unit.state_parts, scan.streams, scan.hidden_size});
-  check(x.inputs.dim() == (x.table ? 2 : 3), "inputs: expected rank ", x.table ? 2 : 3, ", got ",
-        x.inputs.dim());
   check(x.inputs.size(1) == scan.streams, "inputs: expected ", scan.streams, " streams, got ",
         x.inputs.size(1));
   scan.steps = x.inputs.size(0);
@@ -89,7 +96,6 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
   scan.row_size =
       scan.weight_ih ? scan.input_size : Panels(scan.hidden_size, unit.gates, lanes<T>(isa)).row();
   if (x.table) {
-    check(x.table->dim() == 2, "table: expected rank 2, got ", x.table->dim());
     check_tensor("table", *x.table, dtype, {x.table->size(0), scan.row_size});
     check_tensor("inputs", x.inputs, ScalarType::Long, {scan.steps, scan.streams});
     check_range("inputs", x.inputs, 0, x.table->size(0) - 1);
@@ -109,43 +115,6 @@ const UnitKernels<T>& fill_scan(Scan<T>& scan, const Isa& isa, const string& uni
   scan.state = x.state.const_data_ptr<T>();
   scan.last_state = last_state.mutable_data_ptr<T>();
   return unit;
-}
-
-struct FewTensors {
-  const Tensor& inputs;
-  const optional<Tensor>&h, &c;
-  const Tensor &ih, &hh;
-  const optional<Tensor>&bias_ih, &bias_hh;
-};
-
-// A few steps of a layer; what they write is the op's to allocate.
-template <typename T>
-void fill_few(Few<T>& to, const UnitKernels<T>& unit, const FewTensors& x) {
-  const ScalarType dtype = x.hh.scalar_type();
-  check(x.ih.dim() == 2 && x.hh.dim() == 2, "weights: expected rank 2");
-  check(x.inputs.dim() == 3, "inputs: expected rank 3, got ", x.inputs.dim());
-  to.steps = x.inputs.size(0);
-  to.streams = x.inputs.size(1);
-  to.input_size = x.ih.size(1);
-  to.hidden_size = x.hh.size(1);
-  const int64_t rows = unit.gates * to.hidden_size;
-  check_tensor("ih", x.ih, dtype, {rows, to.input_size});
-  check_tensor("hh", x.hh, dtype, {rows, to.hidden_size});
-  check(!x.c || unit.state_parts == 2, "c: expected none for this unit");
-  if (x.h) check_tensor("h", *x.h, dtype, {to.streams, to.hidden_size});
-  if (x.c) check_tensor("c", *x.c, dtype, {to.streams, to.hidden_size});
-  if (x.bias_ih) check_tensor("bias_ih", *x.bias_ih, dtype, {rows});
-  if (x.bias_hh) check_tensor("bias_hh", *x.bias_hh, dtype, {rows});
-  check_rows(x.inputs, dtype, to.input_size);
-  to.weight_ih = x.ih.const_data_ptr<T>();
-  to.weight_hh = x.hh.const_data_ptr<T>();
-  to.bias_ih = x.bias_ih ? x.bias_ih->const_data_ptr<T>() : nullptr;
-  to.bias_hh = x.bias_hh ? x.bias_hh->const_data_ptr<T>() : nullptr;
-  to.inputs = x.inputs.const_data_ptr<T>();
-  to.time_stride = x.inputs.stride(0);
-  to.stream_stride = x.inputs.stride(1);
-  to.state[0] = x.h ? x.h->const_data_ptr<T>() : nullptr;
-  to.state[1] = x.c ? x.c->const_data_ptr<T>() : nullptr;
 }
 
 struct PullTensors {
@@ -215,7 +184,7 @@ struct ProjectTensors {
 };
 
 template <typename T>
-void fill_project(Project<T>& to, const Scan<T>& scan, const Isa& isa, int64_t features,
+void fill_project(Project<T>& to, const Extent& scan, const Isa& isa, int64_t features,
                   const ProjectTensors& p, std::vector<T>& directions) {
   const ScalarType dtype = p.maps.scalar_type(), index = ScalarType::Long;
   check(p.targets.dim() == 4, "targets: expected rank 4, got ", p.targets.dim());

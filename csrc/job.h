@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace rnnmem {
 
@@ -59,39 +60,67 @@ struct Panels {
   int64_t padded_size() const { return count() * units(); }
 };
 
-// One layer, its inputs and its state. A row of x is `inputs` at (t, b), or the row of `inputs` that the
-// token at (t, b) names; without `weight_ih` that row already holds the packed gates W_ih x + b_ih.
-template <typename T>
-struct Scan {
-  const T *weight_ih, *bias_ih, *weight_hh, *bias_hh;
-  T leak;
+// Two bfloat16 of one row side by side, the first in the lower half.
+using Pair = uint32_t;
+
+// How many elements so many numbers of a row take; the last pair of an odd number ends in zero.
+template <typename E>
+constexpr int64_t elements(int64_t numbers) {
+  return numbers;
+}
+template <>
+constexpr int64_t elements<Pair>(int64_t numbers) {
+  return (numbers + 1) / 2;
+}
+
+// How large a scan is, and what of it a sink is handed.
+struct Extent {
   int64_t steps, streams, input_size, hidden_size;
-  const T* inputs;
+  bool full;                  // every state part is a feature, not the output alone
+  int64_t streams_per_group;  // streams that one thread takes together, fixed by the shapes alone
+};
+
+// One layer, its inputs and its state: T what is computed in, W what weights are kept in, X what products
+// read. A row of x is `inputs` at (t, b), or the row of `inputs` that the token at (t, b) names; without
+// `weight_ih` that row already holds the packed gates W_ih x + b_ih. Strides count elements.
+template <typename T, typename W = T, typename X = T>
+struct Scan : Extent {
+  const W *weight_ih, *weight_hh;
+  const T *bias_ih, *bias_hh;
+  T leak;
+  const X* inputs;
   const int64_t* tokens;
   int64_t time_stride, stream_stride, row_size;
   const bool* reset;  // [T, B] or null
   const T* state;     // [S, B, H]
   T* last_state;      // [S, B, H]
-  bool full;
-  int64_t streams_per_group;  // streams that one thread takes together, fixed by the shapes alone
 };
 
-// The store sink: every step's features.
-template <typename T>
+// The store sink: every step's features, rounded if they are kept in fewer bits than T has.
+template <typename T, typename Kept = T>
 struct Store {
-  T* features;  // [T, B, F]
+  Kept* features;  // [T, B, F]
+};
+
+// A bfloat16: the upper half of a float.
+using Half = uint16_t;
+
+// Where the rows of a layer as torch.nn has it are: those of (t, b) at t * time_stride + b * stream_stride.
+struct Layout {
+  int64_t steps, streams, input_size, hidden_size;
+  int64_t time_stride, stream_stride;
 };
 
 // A few steps of one layer, its weights as torch.nn lays them out: [G * H, I], [G * H, H], biases or null.
-template <typename T>
-struct Few {
-  const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;
-  int64_t steps, streams, input_size, hidden_size;
-  const T* inputs;  // (t, b) at t * time_stride + b * stream_stride
-  int64_t time_stride, stream_stride;
+// What is computed in is T; weights are kept in W, inputs and outputs in X.
+template <typename T, typename W = T, typename X = T>
+struct Few : Layout {
+  const W *weight_ih, *weight_hh;
+  const T *bias_ih, *bias_hh;
+  const X* inputs;
   const T* state[2];  // [B, H] by part, or null for zeros
   T* last_state[2];   // [B, H] by part
-  T* output;          // [T, B, H]
+  X* output;          // [T, B, H]
 };
 
 // The way back through a scan's steps: what becomes of the gradient of its last state. The scan is one from

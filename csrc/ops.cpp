@@ -10,9 +10,9 @@
 
 #include "dispatch.h"
 #include "fill.h"
+#include "layer.h"
 #include "pack.h"
-#include "plan.h"
-#include "scratch.h"
+#include "run.h"
 
 namespace rnnmem {
 namespace {
@@ -21,19 +21,10 @@ namespace {
 // bounds what the sums may take, by fewer and larger groups.
 constexpr int64_t kMomentBytes = int64_t{64} << 20;
 
-// Rows (steps x streams) for which a layer's weights are read as they are; packing them pays from about 5 on.
-constexpr int64_t kFewRows = 4;
-
 const Isa& isa_named(const string& name) {
   const Isa* isa = find_isa(name.c_str());
   check(isa, "isa: expected one that this machine runs, got ", name);
   return *isa;
-}
-
-const Isa& best_isa() {
-  for (const Isa* isa : kIsas)
-    if (isa->runs_here()) return *isa;
-  return isa_baseline;
 }
 
 template <typename Body>
@@ -44,22 +35,33 @@ auto with_dtype(const Tensor& like, Body body) {
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
+// What a layer computes in, as its biases have it, and what its weights are kept in.
+template <typename Body>
+auto with_weights(const Tensor& bias, const Tensor& weight, Body body) {
+  return with_dtype(bias, [&](auto zero) {
+    if constexpr (std::is_same_v<decltype(zero), float>)
+      if (weight.scalar_type() == ScalarType::Int) return body(zero, Pair{});
+    return body(zero, zero);
+  });
+}
+
 Tensor pack(const Tensor& weight, int64_t gates, string isa_name) {
   const Isa& isa = isa_named(isa_name);
   check(weight.dim() == 3, "weight: expected rank 3, got ", weight.dim());
   check(gates >= 1 && weight.size(1) % gates == 0, "gates: expected a divisor of ", weight.size(1), ", got ",
         gates);
   check_tensor("weight", weight, weight.scalar_type(), {weight.size(0), weight.size(1), weight.size(2)});
-  return with_dtype(weight, [&](auto zero) {
+  const auto packed_of = [&](auto zero) {
     using T = decltype(zero);
     const int64_t count = weight.size(0), rows = weight.size(1), columns = weight.size(2);
     const Panels p(rows / gates, gates, lanes<T>(isa));
     Tensor packed = empty<T>({count, p.count(), columns, p.vectors, p.lanes});
     for (int64_t n = 0; n < count; ++n)
-      pack_panels(weight.const_data_ptr<T>() + n * rows * columns, gates, columns, p,
-                  packed.mutable_data_ptr<T>() + n * p.row() * columns);
+      pack_panels(data<T>(weight) + n * rows * columns, gates, columns, p,
+                  static_cast<T*>(packed.mutable_data_ptr()) + n * p.row() * columns);
     return packed;
-  });
+  };
+  return weight.scalar_type() == ScalarType::Int ? packed_of(Pair{}) : with_dtype(weight, packed_of);
 }
 
 Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const Tensor& ih,
@@ -69,8 +71,11 @@ Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const 
     using T = decltype(zero);
     Scan<T> scan{};
     const optional<Tensor> weight_ih(ih);
-    const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, {weight_ih, bias_ih, hh, bias_hh});
     check(inputs.dim() == 2, "inputs: expected rank 2, got ", inputs.dim());
+    check(hh.dim() == 5, "hh: expected rank 5");
+    scan.input_size = inputs.size(1);
+    scan.hidden_size = hh.size(2);
+    const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, {weight_ih, bias_ih, hh, bias_hh});
     check_tensor("inputs", inputs, hh.scalar_type(), {inputs.size(0), scan.input_size});
     scan.inputs = inputs.const_data_ptr<T>();
     scan.row_size = scan.input_size;
@@ -83,121 +88,45 @@ Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const 
   });
 }
 
-// Over torch's threads as the plan has it. Threads are members of all teams in one row, so that however many
-// of them one thread is given, it finds every team before its next.
-template <typename T, typename To>
-void run(void (*kernel)(const Scan<T>&, const To&, const Share&), const Scan<T>& scan, const To& to,
-         const Plan& plan) {
-  const int64_t size = scan.streams_per_group, groups = (scan.streams + size - 1) / size;
-  if (!groups) return;
-  std::vector<Team::Member> member(plan.teams * plan.members);
-  std::vector<Team> teams;
-  for (int64_t n = 0; n < plan.teams; ++n) teams.push_back({plan.members, member.data() + n * plan.members});
-  torch::stable::parallel_for(0, plan.teams * plan.members, 1, [&](int64_t first, int64_t last) {
-    for (int64_t n = first / plan.members; n * plan.members < last; ++n) {
-      const Range streams{groups * n / plan.teams * size,
-                          std::min(groups * (n + 1) / plan.teams * size, scan.streams)};
-      const int64_t start = n * plan.members;
-      kernel(
-          scan, to,
-          {streams, teams[n], {std::max(first - start, int64_t{0}), std::min(last - start, plan.members)}});
-    }
-  });
-}
-
-// Of a scan whose sink makes so many multiply-adds a step.
-template <typename T>
-Plan plan_scan(const Scan<T>& scan, const UnitKernels<T>& unit, const Isa& isa, double sink_products) {
-  const Cost cost =
-      cost_of<T>(unit.gates, scan.weight_ih ? scan.input_size : 0, scan.hidden_size, lanes<T>(isa),
-                 scan.steps, scan.streams, scan.streams_per_group, sink_products);
-  return plan_of(cost, torch::stable::get_num_threads());
-}
-
 std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor& inputs,
                                  optional<Tensor> table, optional<Tensor> ih, const Tensor& bias_ih,
                                  const Tensor& hh, const Tensor& bias_hh, double leak, const Tensor& state,
                                  optional<Tensor> reset, bool full) {
   const Isa& isa = isa_named(isa_name);
-  return with_dtype(hh, [&](auto zero) {
+  return with_weights(bias_hh, hh, [&](auto zero, auto weight) {
     using T = decltype(zero);
-    Scan<T> scan{};
+    Scan<T, decltype(weight)> scan{};
     Tensor last_state;
     const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
     const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
     Tensor features = empty<T>({scan.steps, scan.streams, scan.hidden_size * (full ? unit.state_parts : 1)});
-    run(unit.store, scan, Store<T>{features.mutable_data_ptr<T>()}, plan_scan(scan, unit, isa, 0));
+    run(kernels_of(scan, isa, unit).store, scan, Store<T>{features.mutable_data_ptr<T>()},
+        plan_scan(scan, unit.gates, isa.vector_bytes, 0));
     return std::make_tuple(features, last_state);
   });
-}
-
-// A layer on weights that are packed for this call alone.
-template <typename T>
-void store_packed(const Few<T>& layer, const UnitKernels<T>& unit, const Isa& isa) {
-  const int64_t I = layer.input_size, H = layer.hidden_size, part = layer.streams * H;
-  const Panels panels(H, unit.gates, lanes<T>(isa));
-  const int64_t row = panels.row();
-  const Scratch memory((row * (I + H + 2) + 2 * unit.state_parts * part) * sizeof(T));
-  T* const ih = static_cast<T*>(memory.get());
-  T *const hh = ih + row * I, *const bias_ih = hh + row * H, *const bias_hh = bias_ih + row,
-           *const state = bias_hh + row, *const last_state = state + unit.state_parts * part;
-  pack_panels(layer.weight_ih, unit.gates, I, panels, ih);
-  pack_panels(layer.weight_hh, unit.gates, H, panels, hh);
-  const auto pack_bias = [&](const T* bias, T* to) {
-    if (bias)
-      pack_panels(bias, unit.gates, 1, panels, to);
-    else
-      std::fill_n(to, row, T(0));
-  };
-  pack_bias(layer.bias_ih, bias_ih);
-  pack_bias(layer.bias_hh, bias_hh);
-  for (int64_t s = 0; s < unit.state_parts; ++s)
-    if (layer.state[s])
-      std::copy_n(layer.state[s], part, state + s * part);
-    else
-      std::fill_n(state + s * part, part, T(0));
-  Scan<T> scan{};
-  scan.weight_ih = ih;
-  scan.bias_ih = bias_ih;
-  scan.weight_hh = hh;
-  scan.bias_hh = bias_hh;
-  scan.leak = 1;
-  scan.steps = layer.steps;
-  scan.streams = layer.streams;
-  scan.input_size = scan.row_size = I;
-  scan.hidden_size = H;
-  scan.inputs = layer.inputs;
-  scan.time_stride = layer.time_stride;
-  scan.stream_stride = layer.stream_stride;
-  scan.state = state;
-  scan.last_state = last_state;
-  scan.streams_per_group = kGroupStreams;
-  run(unit.store, scan, Store<T>{layer.output}, plan_scan(scan, unit, isa, 0));
-  for (int64_t s = 0; s < unit.state_parts; ++s)
-    std::copy_n(last_state + s * part, part, layer.last_state[s]);
 }
 
 // The last state's parts have a dimension more, as torch.nn's have; a unit of one part has an empty second.
 std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs, optional<Tensor> h,
                                          optional<Tensor> c, const Tensor& ih, const Tensor& hh,
-                                         optional<Tensor> bias_ih, optional<Tensor> bias_hh) {
+                                         optional<Tensor> bias_ih, optional<Tensor> bias_hh, bool half) {
   const Isa& isa = best_isa();
-  return with_dtype(hh, [&](auto zero) {
-    using T = decltype(zero);
-    const UnitKernels<T>* unit = find_unit<T>(isa, unit_name.c_str());
+  const auto layer_of = [&](auto given, auto computed) {
+    using E = decltype(given);
+    const UnitKernels<decltype(computed)>* unit = find_unit<decltype(computed)>(isa, unit_name.c_str());
     check(unit, "unit: unknown to the cpu backend: ", unit_name);
-    Few<T> few{};
-    fill_few(few, *unit, {inputs, h, c, ih, hh, bias_ih, bias_hh});
+    Few<E, E, E> few{};
+    fill_few(few, unit->gates, unit->state_parts, {inputs, h, c, ih, hh, bias_ih, bias_hh});
     const int64_t B = few.streams, H = few.hidden_size, S = unit->state_parts;
-    Tensor output = empty<T>({few.steps, B, H}), last[] = {empty<T>({1, B, H}), empty<T>({S - 1, B, H})};
-    few.output = output.mutable_data_ptr<T>();
-    for (int64_t s = 0; s < S; ++s) few.last_state[s] = last[s].template mutable_data_ptr<T>();
-    if (few.steps * B <= kFewRows)
-      unit->few(few);
-    else
-      store_packed(few, *unit, isa);
+    Tensor output = empty<E>({few.steps, B, H}), last[] = {empty<E>({1, B, H}), empty<E>({S - 1, B, H})};
+    few.output = static_cast<E*>(output.mutable_data_ptr());
+    for (int64_t s = 0; s < S; ++s) few.last_state[s] = static_cast<E*>(last[s].mutable_data_ptr());
+    run_layer(few, *unit, isa, half);
     return std::make_tuple(output, last[0], last[1]);
-  });
+  };
+  return hh.scalar_type() == ScalarType::BFloat16
+             ? layer_of(Half{}, 0.f)
+             : with_dtype(hh, [&](auto zero) { return layer_of(zero, zero); });
 }
 
 std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const Tensor& inputs,
@@ -276,9 +205,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project(
     const Tensor& buffer, const Tensor& lag, const Tensor& age, const Tensor& min_age, int64_t step,
     int64_t moment_every, const Tensor& directions, int64_t coordinate_maps, int64_t coordinate_every) {
   const Isa& isa = isa_named(isa_name);
-  return with_dtype(hh, [&](auto zero) {
+  return with_weights(bias_hh, hh, [&](auto zero, auto weight) {
     using T = decltype(zero);
-    Scan<T> scan{};
+    Scan<T, decltype(weight)> scan{};
     Tensor last_state;
     const ScanTensors x{inputs, table, {ih, bias_ih, hh, bias_hh}, state, reset};
     const UnitKernels<T>& unit = fill_scan(scan, isa, unit_name, x, leak, full, last_state);
@@ -289,8 +218,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project(
     to.coordinate_maps = coordinate_maps;
     std::vector<T> packed_directions;
     const int64_t features = scan.hidden_size * (full ? unit.state_parts : 1);
-    check(maps.scalar_type() == hh.scalar_type(), "maps: expected dtype ", hh.scalar_type(), ", got ",
-          maps.scalar_type());
+    check(maps.scalar_type() == bias_hh.scalar_type(), "maps: expected dtype ", bias_hh.scalar_type(),
+          ", got ", maps.scalar_type());
     fill_project(to, scan, isa, features, {maps, map_bias, targets, buffer, lag, age, min_age, directions},
                  packed_directions);
 
@@ -309,7 +238,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> project(
     to.distance = distance.mutable_data_ptr<T>();
     to.moment = sums.mutable_data_ptr<double>();
     to.coordinates = coordinates.mutable_data_ptr<T>();
-    run(unit.project, scan, to, plan_scan(scan, unit, isa, double(to.maps * d * features)));
+    run(kernels_of(scan, isa, unit).project, scan, to,
+        plan_scan(scan, unit.gates, isa.vector_bytes, double(to.maps * d * features)));
     reduce_moments(to.moment, sums_made, to.maps, d, moment.mutable_data_ptr<double>());
     return std::make_tuple(distance, moment, coordinates, last_state);
   });
@@ -331,7 +261,7 @@ STABLE_TORCH_LIBRARY(rnnmem, m) {
   m.def("store(" RNNMEM_LAYER ") -> (Tensor features, Tensor state)");
   m.def(
       "layer(str unit, Tensor inputs, Tensor? h, Tensor? c, Tensor ih, Tensor hh, Tensor? bias_ih, "
-      "Tensor? bias_hh) -> (Tensor output, Tensor h, Tensor c)");
+      "Tensor? bias_hh, bool half=False) -> (Tensor output, Tensor h, Tensor c)");
   m.def("pull(" RNNMEM_LAYER
         ", Tensor back, Tensor states, Tensor gradient, Tensor? above, bool sides) "
         "-> (Tensor gradient, Tensor squares, Tensor sides)");
@@ -381,10 +311,10 @@ PyObject* plan(PyObject*, PyObject* arguments) {
     PyErr_SetString(PyExc_ValueError, "plan: expected a unit and sizes of at least 1");
     return nullptr;
   }
-  const rnnmem::Plan found =
-      rnnmem::plan_of(rnnmem::cost_of<float>(unit->gates, inputs, hidden, rnnmem::lanes<float>(isa), steps,
-                                             streams, rnnmem::kGroupStreams, 0),
-                      threads);
+  const rnnmem::Plan found = rnnmem::plan_of(
+      rnnmem::cost_of<float, float, float>(unit->gates, inputs, hidden, rnnmem::lanes<float>(isa), steps,
+                                           streams, rnnmem::kGroupStreams, 0),
+      threads);
   return Py_BuildValue("LLdL", static_cast<long long>(found.teams), static_cast<long long>(found.members),
                        found.seconds, static_cast<long long>(rnnmem::tile_steps(streams)));
 }

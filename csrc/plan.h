@@ -25,12 +25,14 @@ struct Cost {
 };
 
 // Of one layer whose sink makes so many multiply-adds a step; `input_size` is 0 if the input side is there.
-template <typename T>
+// A product of pairs costs as much as one of floats.
+template <typename T, typename W, typename X>
 Cost cost_of(int64_t gates, int64_t input_size, int64_t hidden_size, int64_t lanes, int64_t steps,
              int64_t streams, int64_t streams_per_group, double sink_products) {
   const double rows = double(gates * hidden_size), wide = sizeof(T) / sizeof(float);
-  return {wide * (rows * (double(hidden_size + input_size) + kUnitProducts) + sink_products),
-          rows * double(hidden_size) * sizeof(T),
+  const double products = double(elements<X>(hidden_size) + elements<X>(input_size));
+  return {wide * (rows * (products + kUnitProducts) + sink_products),
+          rows * double(elements<W>(hidden_size)) * sizeof(W),
           steps,
           streams,
           streams_per_group,

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnmem.assessment import Assessment, fit_session
-from rnnmem.backends import slower
+from rnnmem.backends import other_precision, slower
 from rnnmem.chunks import padded
 from rnnmem.dynamics import measure_dynamics
 from rnnmem.errors import RnnMemError, expected
@@ -93,7 +93,9 @@ def assess(
         trained_window: the window in steps at which the model was trained until its validation loss had
             settled; `suitable_length("training")` needs it.
         backend: "auto", "reference" or "cpu".
-        precision: "highest".
+        precision: of the recurrence, in torch's words: "highest"; "high", which no kernel here lowers yet, so
+            that "highest" runs and a warning says so; "medium", a float32 network's matrices rounded to
+            bfloat16. The report has the one that ran.
         seed: of random projections and directions.
         progress: whether to show a progress bar.
 
@@ -118,7 +120,7 @@ def assess(
     read_choice("readout", readout, ("linear", "features"))
     head = as_function(head)
     wanted = read_measures(measures, head, targets, trained_window)
-    read_precision(precision)
+    precision = read_precision(precision)
     show = read_flag("progress", progress)
     with measuring(model), measuring(head):
         session = open_session(
@@ -132,6 +134,7 @@ def assess(
             full=full,
             backend=backend,
             seed=options.seed,
+            precision=precision,
         )
         check_reach(session, options)
         task = read_task(session, head, targets) if "used" in wanted else None
@@ -143,6 +146,7 @@ def assess(
         settings = {**report.settings, "trained_window": window}
         warnings = [*report.warnings, *warnings, *padded(session.data)]
         warnings += slower(backend, session.backend, session.network)
+        warnings += other_precision(precision, session.precision)
         return replace(report, **fields, settings=settings, warnings=warnings)
 
 
@@ -199,7 +203,7 @@ def fit_recall(
     """
     options = read_fit_options(lags, split, washout, ridge, innovation_order, seed)
     full = read_full(state)
-    read_precision(precision)
+    precision = read_precision(precision)
     with measuring(model), naming("inputs", "sample"):
         session = open_session(
             model,
@@ -212,6 +216,7 @@ def fit_recall(
             full=full,
             backend=backend,
             seed=options.seed,
+            precision=precision,
         )
         check_reach(session, options)
         settings = describe_settings(options, layer, state, 1.0)

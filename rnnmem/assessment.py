@@ -94,8 +94,9 @@ class Assessment:
         with progress_bar(show, session.data.steps * session.data.batch) as advance:
             fitted = fit_session(fitting, runner, self.options, self.settings, advance)
             tally = self.measure(runner, fitted, flops, advance, curves_only)
-        described, backend = session.network.describe(), session.backend
-        return fitted, tally, summarise(tally, fitted.maps, described, backend, "highest")
+        described = session.network.describe()
+        report = summarise(tally, fitted.maps, described, session.backend, session.precision)
+        return fitted, tally, report
 
     def window(self, maps: RecallMaps) -> int:
         """Tokens of the window control: p after lowering, and one more where only the lags cut p short."""

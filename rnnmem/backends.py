@@ -5,9 +5,10 @@ A new backend takes one line in `BACKENDS`, a new unit one in each backend's tup
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from rnnmem.errors import expected
@@ -29,23 +30,29 @@ class Backend:
         name: as in `assess(backend=...)`.
         units: the units it has; empty while the backend is not built.
         devices: torch device types it runs on.
-        make: binds a layer: `(unit, weights, embedding or None) -> Scan`.
+        make: binds a layer: `(unit, weights, embedding or None, precision that runs) -> Scan`.
         missing: one line on why it cannot run here, or None.
+        precisions: what it takes as `precision`, each with the one that runs.
         sum_moments: sums second moments; the reference's where it has none of its own.
     """
 
     name: str
     units: tuple[str, ...]
     devices: tuple[str, ...]
-    make: Callable[[Unit, Weights, Tensor | None], Scan]
+    make: Callable[[Unit, Weights, Tensor | None, str], Scan]
     missing: Callable[[], str | None]
+    precisions: Mapping[str, str] = field(default_factory=lambda: {"highest": "highest"})
     sum_moments: SumMoments = sum_moments
 
 
-def make_cpu(unit: Unit, weights: Weights, embedding: Tensor | None) -> Scan:
+def make_reference(unit: Unit, weights: Weights, embedding: Tensor | None, precision: str) -> Scan:
+    return ReferenceScan(unit, weights, embedding)
+
+
+def make_cpu(unit: Unit, weights: Weights, embedding: Tensor | None, precision: str) -> Scan:
     from rnnmem.ops import CpuScan
 
-    return CpuScan(unit, weights, embedding)
+    return CpuScan(unit, weights, embedding, half=precision == "medium")
 
 
 def cpu_sum_moments(of: Factors) -> MomentSums:
@@ -60,7 +67,7 @@ def cpu_missing() -> str | None:
     return missing()
 
 
-def make_nothing(unit: Unit, weights: Weights, embedding: Tensor | None) -> Scan:
+def make_nothing(unit: Unit, weights: Weights, embedding: Tensor | None, precision: str) -> Scan:
     raise expected("backend", "one that is built", "one that is not")
 
 
@@ -68,11 +75,14 @@ def not_built() -> str | None:
     return "not built yet"
 
 
+# No kernel yet makes three products of split bfloat16 for "high", which asks for no less than they give.
+CPU_PRECISIONS = {"highest": "highest", "high": "highest", "medium": "medium"}
+
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("reference", tuple(UNITS), ("cpu",), ReferenceScan, lambda: None),
-        Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing, cpu_sum_moments),
+        Backend("reference", tuple(UNITS), ("cpu",), make_reference, lambda: None),
+        Backend("cpu", DENSE_UNITS, ("cpu",), make_cpu, cpu_missing, CPU_PRECISIONS, cpu_sum_moments),
         Backend("triton", (), ("cuda",), make_nothing, not_built),
         Backend("cuda", (), ("cuda",), make_nothing, not_built),
     )
@@ -109,6 +119,28 @@ def slower(name: str, chosen: str, network: Network | ObjectNetwork) -> list[str
     if name != "auto" or chosen == "cpu" or missing is None or isinstance(network, ObjectNetwork):
         return []
     return [f"the reference backend ran, which is much slower than cpu, since that lacks {missing}"]
+
+
+def running_precision(name: str, network: Network | ObjectNetwork, precision: str) -> str:
+    """The precision that a backend runs where this one is asked for.
+
+    Raises:
+        RnnMemError: one that the backend does not take, or that is not for the network's dtype.
+    """
+    takes = BACKENDS[name].precisions
+    if precision not in takes:
+        what = f"{' or '.join(map(repr, takes))} on the {name} backend"
+        raise expected("precision", what, repr(precision))
+    if takes[precision] == "medium" and network.dtype != torch.float32:
+        raise expected("precision", f"'highest' for a model of {network.dtype}", repr(precision))
+    return takes[precision]
+
+
+def other_precision(asked: str, ran: str) -> list[str]:
+    """Says that another precision than the one that was asked for ran."""
+    if asked == ran:
+        return []
+    return [f"precision {asked!r} ran as {ran!r}, in full: no kernel of this build splits into bfloat16"]
 
 
 def refusal(backend: Backend, network: Network | ObjectNetwork) -> str | None:

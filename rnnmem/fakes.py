@@ -58,6 +58,7 @@ def _fake_layer(
     hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
+    half: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     steps, streams, hidden = inputs.shape[0], inputs.shape[1], hh.shape[1]
     last = hh.new_empty(1, streams, hidden)

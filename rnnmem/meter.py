@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rnnmem.backends import BACKENDS, choose_backend
+from rnnmem.backends import BACKENDS, choose_backend, other_precision, running_precision
 from rnnmem.errors import RnnMemError, expected
 from rnnmem.measurement import Measurement
 from rnnmem.meter_state import check_equal, read_carry, read_state, read_tally
-from rnnmem.network import Network, digest_of, fingerprint, read_network
+from rnnmem.network import Network, at_precision, digest_of, fingerprint, read_network
 from rnnmem.options import read_full, read_precision
 from rnnmem.recall import RecallMaps
 from rnnmem.report import MemoryReport
@@ -73,6 +73,7 @@ class MemoryMeter:
     ) -> None:
         if not isinstance(maps, RecallMaps):
             raise expected("maps", "RecallMaps from fit_recall", type(maps).__name__)
+        precision = read_precision(precision)
         self.network = read_measured(model, maps)
         self.full = read_full(maps.settings["state"])
         size = self.network.feature_size(self.full)
@@ -88,8 +89,9 @@ class MemoryMeter:
         table = None if embedding is None else read_embedding(self.network, embedding, tokens=True)
         if table is not None:
             check_tokens(maps, len(table))
-        choose_backend(backend, self.network)
-        self.precision = read_precision(precision)
+        chosen = choose_backend(backend, self.network)
+        self.asked, self.precision = precision, running_precision(chosen, self.network, precision)
+        self.network = at_precision(self.network, self.precision)
         self.model, self.backend = model, backend
         self.embedding, self.semantics = embedding, semantics
         self.weights = fingerprint(self.network, table)
@@ -168,6 +170,7 @@ class MemoryMeter:
                 full=self.full,
                 backend=self.backend,
                 seed=self.maps.settings["seed"],
+                precision=self.asked,
             )
             self._check(session)
             self.ran = session.backend
@@ -223,7 +226,8 @@ class MemoryMeter:
         if tally is None:
             raise expected("meter", "at least one update before compute", "none")
         report = summarise(tally, self.maps, self.network.describe(), self.ran, self.precision)
-        return replace(report, warnings=[*report.warnings, STRANGE]) if self.strange else report
+        more = [*[STRANGE] * self.strange, *other_precision(self.asked, self.precision)]
+        return replace(report, warnings=[*report.warnings, *more])
 
     def reset(self) -> None:
         """Forgets all sums, states and history."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -107,6 +107,14 @@ class Network:
             "flops_per_step": sum(layer.flops for layer in self.all_layers),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+
+def at_precision(network: Network | ObjectNetwork, precision: str) -> Network | ObjectNetwork:
+    """The network that runs: at "medium", with its matrices rounded to bfloat16."""
+    if precision != "medium" or isinstance(network, ObjectNetwork):
+        return network
+    rounded = [replace(each, weights=each.weights.rounded()) for each in network.all_layers]
+    return replace(network, layers=tuple(rounded[: len(network.layers)]), all_layers=tuple(rounded))
 
 
 def fingerprint(network: Network | ObjectNetwork, embedding: Tensor | None) -> str | None:

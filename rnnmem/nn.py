@@ -1,6 +1,8 @@
 """RNN, GRU and LSTM in place of torch.nn's: same arguments, parameters and results, on the compiled kernels.
 
-So far for inference: on the CPU, in float32 or float64, without gradients. What is not there yet raises.
+So far for inference: on the CPU, in float32, float64 or bfloat16, without gradients. What is not there yet
+raises. Bfloat16 layers compute in float32 and round what comes out; float32 layers round their weights to
+bfloat16 where `torch.set_float32_matmul_precision("medium")` lets them, but for a few steps at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 LayerWeights = list[list[Tensor]]
 NO_BIASES = (None,) * 4  # where a layer's fewer weights end
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 UNIT_OF = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -116,8 +119,8 @@ class Recurrent(nn.RNNBase):
             if not tensor.is_cpu:
                 where = f"{tensor.device}: use torch.nn.{self.name}"
                 raise expected("device", "cpu (no other is built yet)", where)
-        if input.dtype not in (torch.float32, torch.float64):
-            raise expected("dtype", "float32 or float64 (no other is built yet)", str(input.dtype))
+        if input.dtype not in DTYPES:
+            raise expected("dtype", "float32, float64 or bfloat16 (no other is built yet)", str(input.dtype))
         if missing := ops.missing():
             raise expected("backend", missing, "no such module")
 
@@ -127,13 +130,14 @@ class Recurrent(nn.RNNBase):
         """All layers over inputs [T, B, I]: outputs [T, B, directions * H], and the last state's parts."""
         unit, count, directions = UNIT_OF[self.mode], len(parts), 2 if self.bidirectional else 1
         outputs, found = [], []
+        half = rounds_weights()
         for at, layer_weights in enumerate(weights):
             back = at % directions
             h = parts[0][at].contiguous() if count else None
             c = parts[1][at].contiguous() if count == 2 else None
             read = readable(input.flip(0) if back else input)
             output, *last = torch.ops.rnnmem.layer(
-                unit, read, h, c, *layer_weights, *NO_BIASES[len(layer_weights) :]
+                unit, read, h, c, *layer_weights, *NO_BIASES[len(layer_weights) :], half
             )
             outputs.append(output.flip(0) if back else output)
             found.append(last[: self.state_parts])
@@ -148,6 +152,16 @@ class Recurrent(nn.RNNBase):
         own: dict[str, Any] = self._parameters
         found = [own[name] if name in own else getattr(self, name) for name in names]
         return [each if each.is_contiguous() else each.contiguous() for each in found]
+
+
+def rounds_weights() -> bool:
+    """Whether torch.set_float32_matmul_precision lets float32 weights be rounded to bfloat16."""
+    return torch.get_float32_matmul_precision() == "medium"
+
+
+# What torch.compiler.assume_constant_result does, but that one imports the whole compiler. A compiled graph
+# keeps the precision that it was compiled at.
+rounds_weights._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def readable(input: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 The operators change nothing in place. What they take, beside the names that `rnnmem.scan` explains:
 
-- pack: `weight` [N, G*H, K], `gates` G, to panels [N, panels, K, vectors, lanes]; see csrc/job.h.
+- pack: `weight` [N, G*H, K], `gates` G, to panels [N, panels, K, vectors, lanes]; see csrc/job.h. Pairs of
+  bfloat16 numbers go as int32, K of them; `store` and `project` take `ih` and `hh` that are packed so.
 - gate_rows: `inputs` [N, I] to rows W_ih x + b_ih, packed: what `table` is when there is no `ih`.
 - store, project: the layer packed as N = 1; `inputs` float [T, B, I] with unit stride in the last dimension
   and no `table`, or tokens [T, B] that name rows of `table`, either x rows [V, I] with `ih` or packed gates
   [V, panels * vectors * lanes] without.
 - layer: `store` of a layer whose weights are given as torch.nn has them, contiguous; packed in every call, or
   read as they are where the steps are few. `h`, `c` are the initial state's parts [B, H], None for zeros; the
-  last state's come back as [1, B, H], `c` empty for a unit of one part.
+  last state's come back as [1, B, H], `c` empty for a unit of one part. Everything may be bfloat16; `half`
+  lets float32 weights be rounded to it.
 - pull: `states` [T, B, S*H] as `store` gives them; `back` is W_hh transposed, each gate's rows padded to the
   padded size of a one-gate matrix, and `pack`ed as one gate.
 - moments: second moments as in `rnnmem.moment_sums`, products with targets in the factors' own dtype within
@@ -87,24 +89,31 @@ class CpuScan:
         embedding: table [V, I] when the inputs are tokens. The gates W_ih e + b_ih of each token are computed
             here, once, if they take at most 64 MiB.
         isa: one of `isa_levels()`; None takes the best.
+        half: keeps the matrices in bfloat16, float32 rounded to it; what is computed in stays float32.
 
     Raises:
         RnnMemError: the compiled extension is missing, an unknown unit, or an ISA that this machine lacks.
     """
 
     def __init__(
-        self, unit: Unit, weights: Weights, embedding: Tensor | None = None, isa: str | None = None
+        self,
+        unit: Unit,
+        weights: Weights,
+        embedding: Tensor | None = None,
+        isa: str | None = None,
+        half: bool = False,
     ) -> None:
         levels = isa_levels()
         if isa is not None and isa not in levels:
             raise expected("isa", "one of " + ", ".join(levels), repr(isa))
         self.isa = levels[0] if isa is None else isa
-        self.unit, self.weights = unit, weights
+        self.unit, self.embedding = unit, embedding
+        self.weights = weights.rounded() if half else weights
         self.ops = torch.ops.rnnmem
         self._maps_key: tuple[tuple[Tensor, int], ...] | None = None
         self._packed_maps: tuple[Tensor, Tensor]
         try:
-            self._layer = self._pack_layer(weights, embedding)
+            self._layer = self._pack_layer(half)
         except RuntimeError as error:
             raise RnnMemError(f"weights: {error}".splitlines()[0]) from error
 
@@ -112,26 +121,38 @@ class CpuScan:
         packed: Tensor = self.ops.pack(weight.detach().contiguous(), gates, self.isa)
         return packed
 
-    def _pack_layer(self, w: Weights, embedding: Tensor | None) -> tuple[Any, ...]:
-        gates, name, isa = self.unit.gates, self.unit.name, self.isa
-        ih, hh, bias_ih, bias_hh = (
-            self._pack(weight.reshape(1, weight.shape[0], -1), gates)
-            for weight in (w.ih, w.hh, w.bias_ih, w.bias_hh)
-        )
-        if embedding is None:
+    def _pack_layer(self, half: bool) -> tuple[Any, ...]:
+        w, gates, name, isa = self.weights, self.unit.gates, self.unit.name, self.isa
+
+        def packed(weight: Tensor, as_pairs: bool = False) -> Tensor:
+            kept = pairs(weight.detach()) if as_pairs else weight
+            return self._pack(kept.reshape(1, weight.shape[0], -1), gates)
+
+        bias_ih, bias_hh = packed(w.bias_ih), packed(w.bias_hh)
+        ih, hh = packed(w.ih, half), packed(w.hh, half)
+        if self.embedding is None:
             return (None, ih, bias_ih, hh, bias_hh, w.leak)
-        table = embedding.detach().contiguous()
+        table = self.embedding.detach().contiguous()
         if table.shape[0] * bias_ih.numel() * bias_ih.element_size() > GATE_TABLE_BYTES:
             return (table, ih, bias_ih, hh, bias_hh, w.leak)
-        rows = self.ops.gate_rows(name, isa, table, ih, bias_ih, hh, bias_hh)
+        whole = (packed(w.ih), packed(w.hh)) if half else (ih, hh)
+        rows = self.ops.gate_rows(name, isa, table, whole[0], bias_ih, whole[1], bias_hh)
         return (rows, None, bias_ih, hh, bias_hh, w.leak)
 
-    def _arguments(self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool) -> tuple[Any, ...]:
+    @cached_property
+    def _whole_layer(self) -> tuple[Any, ...]:
+        """The layer with its matrices in full, as the way back reads them."""
+        return self._layer if self._layer[3].dtype == self.weights.hh.dtype else self._pack_layer(False)
+
+    def _arguments(
+        self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool, whole: bool = False
+    ) -> tuple[Any, ...]:
         inputs = inputs.detach()
         if inputs.dim() == 2 or inputs.stride(-1) != 1:
             inputs = inputs.contiguous()
         reset = None if reset is None else reset.contiguous()
-        return (self.unit.name, self.isa, inputs, *self._layer, state.detach().contiguous(), reset, full)
+        layer = self._whole_layer if whole else self._layer
+        return (self.unit.name, self.isa, inputs, *layer, state.detach().contiguous(), reset, full)
 
     def store(self, inputs: Tensor, state: Tensor, reset: Tensor | None, full: bool) -> tuple[Tensor, Tensor]:
         """See `rnnmem.scan.Scan.store`."""
@@ -168,7 +189,7 @@ class CpuScan:
     ) -> Pulled:
         """See `rnnmem.scan.Scan.pull`."""
         pulled = self.ops.pull(
-            *self._arguments(inputs, state, None, True),
+            *self._arguments(inputs, state, None, True, whole=True),
             self._back,
             states.detach().contiguous(),
             gradient.detach().contiguous(),
@@ -207,6 +228,11 @@ class CpuScan:
         )
         self._maps_key = key
         return self._packed_maps
+
+
+def pairs(weight: Tensor) -> Tensor:
+    """A matrix [N, K] of bfloat16 numbers as [N, ceil(K / 2)] pairs, each an int32."""
+    return torch.nn.functional.pad(weight.bfloat16(), (0, weight.shape[1] % 2)).view(torch.int32)
 
 
 def plan(

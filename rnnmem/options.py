@@ -94,11 +94,8 @@ def read_measures(measures: Any, head: Any, targets: Any, trained_window: Any) -
 
 
 def read_precision(precision: Any) -> str:
-    """The precision of the recurrence; this version computes in the model's own."""
-    read_choice("precision", precision, ("highest", "high", "medium"))
-    if precision != "highest":
-        raise expected("precision", "'highest' (the others are not built yet)", repr(precision))
-    return "highest"
+    """The precision of the recurrence, in torch's words."""
+    return read_choice("precision", precision, ("highest", "high", "medium"))
 
 
 def read_flag(name: str, value: Any) -> bool:

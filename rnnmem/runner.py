@@ -60,12 +60,16 @@ class NetworkRunner(Runner, Protocol):
 
 
 def make_runner(
-    network: Network | ObjectNetwork, backend: str, embedding: Tensor | None, full: bool
+    network: Network | ObjectNetwork,
+    backend: str,
+    embedding: Tensor | None,
+    full: bool,
+    precision: str = "highest",
 ) -> NetworkRunner:
     """Binds a network to a backend, packing its weights as they are now."""
     if isinstance(network, ObjectNetwork):
         return ObjectRunner(network, embedding, full)
-    return LayerRunner(network, backend, embedding, full)
+    return LayerRunner(network, backend, embedding, full, precision)
 
 
 class LayerRunner:
@@ -73,18 +77,21 @@ class LayerRunner:
 
     stream_dim = 1
 
-    def __init__(self, network: Network, backend: str, embedding: Tensor | None, full: bool) -> None:
+    def __init__(
+        self, network: Network, backend: str, embedding: Tensor | None, full: bool, precision: str
+    ) -> None:
         make, self.sum_moments = BACKENDS[backend].make, BACKENDS[backend].sum_moments
         tables = [embedding] + [None] * (len(network.layers) - 1)
         self.network, self.backend, self.embedding = network, backend, embedding
-        self.full = full
+        self.full, self.precision = full, precision
         self.scans: list[Scan] = [
-            make(layer.unit, layer.weights, table)
+            make(layer.unit, layer.weights, table, precision)
             for layer, table in zip(network.layers, tables, strict=True)
         ]
 
     def reading(self, rows: Tensor) -> LayerRunner:
-        return LayerRunner(self.network, self.backend, look_up(self.embedding, rows), self.full)
+        table = look_up(self.embedding, rows)
+        return LayerRunner(self.network, self.backend, table, self.full, self.precision)
 
     def init_state(self, streams: int) -> list[Tensor]:
         return [

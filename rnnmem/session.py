@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnmem.backends import choose_backend
+from rnnmem.backends import choose_backend, running_precision
 from rnnmem.chunks import Streams, check_data, read_streams
-from rnnmem.network import Network, read_network
+from rnnmem.network import Network, at_precision, read_network
 from rnnmem.runner import NetworkRunner, make_runner
 from rnnmem.semantics import SemanticSpace, semantic_space
 from rnnmem.user_object import ObjectNetwork
@@ -28,6 +28,7 @@ class Session:
         data: the streams, time first.
         backend: the name of the backend that runs.
         full: whether the whole state is measured.
+        precision: the one that runs.
     """
 
     network: Network | ObjectNetwork
@@ -35,6 +36,7 @@ class Session:
     data: Streams
     backend: str
     full: bool
+    precision: str
 
     @property
     def flops(self) -> int:
@@ -46,7 +48,7 @@ class Session:
     def runner(self) -> NetworkRunner:
         """The network in motion, its weights packed as they are now."""
         embedding = self.space.embedding
-        return make_runner(self.network, self.backend, embedding, self.full)
+        return make_runner(self.network, self.backend, embedding, self.full, self.precision)
 
 
 def open_session(
@@ -61,15 +63,17 @@ def open_session(
     full: bool,
     backend: str,
     seed: int,
+    precision: str = "highest",
 ) -> Session:
     """Reads and checks everything that a measurement is given."""
     network = read_network(model, layer)
     chosen = choose_backend(backend, network)
+    ran = running_precision(chosen, network, precision)
     aligned = semantics if isinstance(semantics, Tensor) and semantics.dim() == 3 else None
     data = read_streams(network, inputs, aligned, lengths, reset)
     space = semantic_space(network, data.inputs, embedding, semantics, seed)
     check_data(data, space)
-    return Session(network, space, data, chosen, full)
+    return Session(at_precision(network, ran), space, data, chosen, full, ran)
 
 
 @contextmanager

@@ -355,7 +355,13 @@ FIT_OPTIONS = {
         "not-here": "triton",
         "not-for-an-object": also("cpu", model=Delay()),
     },
-    "precision": {"none": None, "unknown": "float32", "not-built": "high", "stored": "medium"},
+    "precision": {
+        "none": None,
+        "unknown": "float32",
+        "reference": also("medium", backend="reference"),
+        "reference-high": also("high", backend="reference"),
+        "object": also("high", model=Delay()),
+    },
     "seed": {"none": None, "string": "0", "float": 0.0, "bool": True, "negative": -1, "huge": 2**63},
 }
 

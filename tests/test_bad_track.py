@@ -71,7 +71,7 @@ TRACK = {
     "targets": {"without-head": TOKENS},
     "trained_window": {"without-head": 35},
     "backend": {"unknown": "gpu", "not-built": "cuda"},
-    "precision": {"not-built": "high"},
+    "precision": {"unknown": "float16"},
     "seed": {"negative": -1},
     "progress": {"int": 1},
 }

@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
         "input.size.-1. must be equal to input_size. Expected 3, got 5",
     ),
     "no steps": ({}, (X[:0],), "Expected sequence length to be larger than 0"),
-    "half": ({"dtype": torch.float16}, (X.half(),), "dtype: expected float32 or float64"),
+    "half": ({"dtype": torch.float16}, (X.half(),), "dtype: expected float32, float64 or bfloat16"),
     "other dtype": ({}, (X.double(),), "input dtype .torch.float64. does not match weight dtype"),
     "meta": ({"device": "meta"}, (X.to("meta"),), "device: expected cpu"),
     "input elsewhere": ({}, (X.to("meta"),), "device: expected cpu"),

@@ -8,28 +8,47 @@
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
 
-// out[n] = bias[n] + weight[n] . x for `rows` rows of `columns` columns; bias may be null.
+// A vector of weights, and one weight, as what they are computed in.
 template <typename T>
-void dot_rows(const T* weight, const T* bias, const T* x, int64_t rows, int64_t columns, T* out) {
+RNNMEM_INLINE Vec<T> wide(const T* from) {
+  return load(from);
+}
+RNNMEM_INLINE Vec<float> wide(const Half* from) {
+  typedef Half Halves __attribute__((vector_size(RNNMEM_VECTOR_BYTES / 2)));
+  Halves halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  return first(__builtin_convertvector(halves, Vec<Pair>));
+}
+template <typename T>
+RNNMEM_INLINE T number(T x) {
+  return x;
+}
+RNNMEM_INLINE float number(Half x) {
+  return __builtin_bit_cast(float, Pair{x} << 16);
+}
+
+// out[n] = bias[n] + weight[n] . x for `rows` rows of `columns` columns; bias may be null.
+template <typename T, typename B>
+void dot_rows(const B* weight, const T* bias, const T* x, int64_t rows, int64_t columns, T* out) {
   constexpr int64_t W = lanes<T>, kTogether = 4;
   for (int64_t n = 0; n < rows; n += kTogether) {
     const int64_t count = smaller(kTogether, rows - n), whole = columns / W * W;
     Vec<T> sum[kTogether] = {};
-    const T* row[kTogether];
+    const B* row[kTogether];
     for (int64_t i = 0; i < kTogether; ++i) row[i] = weight + (n + smaller(i, count - 1)) * columns;
     for (int64_t k = 0; k < whole; k += W)
-      for (int64_t i = 0; i < kTogether; ++i) sum[i] += load(row[i] + k) * load(x + k);
+      for (int64_t i = 0; i < kTogether; ++i) sum[i] += wide(row[i] + k) * load(x + k);
     for (int64_t i = 0; i < count; ++i) {
       T total = (bias ? bias[n + i] : T(0)) + (whole ? sum_lanes<T, RNNMEM_VECTOR_BYTES>(sum[i]) : T(0));
-      for (int64_t k = whole; k < columns; ++k) total += row[i][k] * x[k];
+      for (int64_t k = whole; k < columns; ++k) total += number(row[i][k]) * x[k];
       out[n + i] = total;
     }
   }
 }
 
 // Every step of every stream: both sides of the gates, then the unit's step.
-template <typename T, typename Unit>
-void few_kernel(const Few<T>& of) {
+template <typename T, typename Unit, typename Weight = T>
+void few_kernel(const Few<T, Weight>& of) {
   constexpr int G = Unit::gates, S = Unit::state_parts;
   constexpr int64_t W = lanes<T>;
   const int64_t H = of.hidden_size, padded = (H + W - 1) / W * W;

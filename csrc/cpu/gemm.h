@@ -13,33 +13,37 @@ inline namespace RNNMEM_ISA {
 
 // Rows of the left factor, by pointer: they may be rows of a ring, of the caller's inputs or of a table. In
 // parts of `size` columns each, `step` elements apart.
-template <typename T>
+template <typename A>
 struct Rows {
-  const T* const* part[2];
+  const A* const* part[2];
   int parts;
   int64_t count, size, step;
 };
 
-// Columns of the right factor: NV vectors for each k, `step` elements apart.
-template <typename T>
+// Columns of the right factor: NV vectors for each of its elements, `step` elements apart.
+template <typename B>
 struct Columns {
-  const T* from;
+  const B* from;
   int64_t step;
 };
 
 // acc += a w, for MR rows and NV vectors of columns: the accumulators stay in registers.
-template <typename T, int MR, int NV>
-RNNMEM_INLINE void tile(Vec<T> (&acc)[MR][NV], const T* const* rows, int64_t step, Columns<T> w,
+template <typename T, int MR, int NV, typename A, typename B>
+RNNMEM_INLINE void tile(Vec<T> (&acc)[MR][NV], const A* const* rows, int64_t step, Columns<B> w,
                         int64_t size) {
-  const T* a[MR];
+  using F = Factors<A, B>;
+  const A* a[MR];
   for (int r = 0; r < MR; ++r) a[r] = rows[r];
-  for (int64_t k = 0; k < size; ++k) {
-    Vec<T> column[NV];
-    for (int v = 0; v < NV; ++v) column[v] = load(w.from + v * lanes<T>);
+  const auto add = [&](int64_t k, int i) __attribute__((always_inline)) {
+    decltype(F::column(w.from, i)) column[NV];
+    for (int v = 0; v < NV; ++v) column[v] = F::column(w.from + v * lanes<T>, i);
     for (int r = 0; r < MR; ++r)
-      for (int v = 0; v < NV; ++v) acc[r][v] += broadcast(a[r][k * step]) * column[v];
-    w.from += w.step;
-  }
+      for (int v = 0; v < NV; ++v) acc[r][v] = F::product(a[r][(k + i) * step], column[v], acc[r][v]);
+  };
+  int64_t k = 0;
+  for (; k + F::each <= size; k += F::each, w.from += w.step)
+    for (int i = 0; i < F::each; ++i) add(k, i);
+  if (k < size) add(k, 0);
 }
 
 // Rows of a tile: as many as the registers hold beside one column and one broadcast value.
@@ -49,21 +53,22 @@ inline constexpr int tile_rows = RNNMEM_VECTOR_REGISTERS == 32 ? (NV <= 3 ? 8 : 
                                                                   : NV == 3 ? 4
                                                                             : 3);
 
-template <int MR, typename T, int NV, typename Out>
-RNNMEM_INLINE void one_tile(const Rows<T>& a, int64_t row, Columns<T> w, const T* bias, const Out& out) {
+template <int MR, typename T, int NV, typename A, typename B, typename Out>
+RNNMEM_INLINE void one_tile(const Rows<A>& a, int64_t row, Columns<B> w, const T* bias, const Out& out) {
+  constexpr int each = Factors<A, B>::each;
   Vec<T> acc[MR][NV];
   for (int r = 0; r < MR; ++r)
     for (int v = 0; v < NV; ++v) acc[r][v] = bias ? load(bias + v * lanes<T>) : Vec<T>{};
   for (int p = 0; p < a.parts; ++p) {
     tile<T, MR, NV>(acc, a.part[p] + row, a.step, w, a.size);
-    w.from += a.size * w.step;
+    w.from += (a.size + each - 1) / each * w.step;
   }
   out.template take<MR, NV>(acc, row);
 }
 
 // Every row of `a` against one panel of columns; `out.take(acc, row)` receives each tile. Bias may be null.
-template <typename T, int NV, typename Out>
-RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, const Out& out) {
+template <typename T, int NV, typename A, typename B, typename Out>
+RNNMEM_INLINE void panel_product(const Rows<A>& a, Columns<B> w, const T* bias, const Out& out) {
   constexpr int full = tile_rows<NV>;
   int64_t row = 0;
   for (; a.count - row >= full; row += full) one_tile<full, T, NV>(a, row, w, bias, out);
@@ -75,29 +80,38 @@ RNNMEM_INLINE void panel_product(const Rows<T>& a, Columns<T> w, const T* bias, 
 
 // A piece of another product, to be made beside a row's: rows against one vector of a panel's columns,
 // over some of their k; x is [size, rows].
-template <typename T, int NV>
+template <typename T, int NV, typename A, typename B>
 struct Aside {
+  using F = Factors<A, B>;
   static constexpr int rows = RNNMEM_VECTOR_REGISTERS == 32 ? 16 : 4;
-  const T *x, *w;
-  int64_t size;
+  const A* x;
+  const B* w;
+  int64_t size;   // elements of a row
   const T* bias;  // null to go on with what is there
   T* sum;         // [rows, W]
 
   RNNMEM_INLINE void begin(Vec<T> (&acc)[rows]) const {
     for (int r = 0; r < rows; ++r) acc[r] = load(bias ? bias : sum + r * lanes<T>);
   }
-  RNNMEM_INLINE void add(Vec<T> (&acc)[rows], int64_t k) const {
-    const Vec<T> column = load(w + k * NV * lanes<T>);
-    for (int r = 0; r < rows; ++r) acc[r] += broadcast(x[k * rows + r]) * column;
+  // Of one element of the columns, all that goes with it, or the i-th alone.
+  RNNMEM_INLINE void add(Vec<T> (&acc)[rows], int64_t element) const {
+    for (int i = 0; i < F::each; ++i) add(acc, element, i);
   }
-  RNNMEM_INLINE void end(const Vec<T> (&acc)[rows]) const {
+  RNNMEM_INLINE void end(Vec<T> (&acc)[rows]) const {
+    if (size % F::each) add(acc, size / F::each, 0);
     for (int r = 0; r < rows; ++r) store(sum + r * lanes<T>, acc[r]);
   }
   __attribute__((noinline)) void make() const {
     Vec<T> acc[rows];
     begin(acc);
-    for (int64_t k = 0; k < size; ++k) add(acc, k);
+    for (int64_t element = 0; element < size / F::each; ++element) add(acc, element);
     end(acc);
+  }
+
+ private:
+  RNNMEM_INLINE void add(Vec<T> (&acc)[rows], int64_t element, int i) const {
+    const auto column = F::column(w + element * NV * lanes<T>, i);
+    for (int r = 0; r < rows; ++r) acc[r] = F::product(x[(element * F::each + i) * rows + r], column, acc[r]);
   }
 };
 
@@ -108,33 +122,37 @@ inline constexpr int64_t kAsideEvery = 2;
 // flight to hide the latency of a multiply-add. And since it waits for its columns, which are read for it
 // alone, a piece of another product may be made meanwhile. `out.take(acc, row, p)` receives each panel's
 // tile. Every element is summed as in `tile`: the bits are the same.
-template <typename T, int NV, int P, typename Out>
-RNNMEM_INLINE void row_of_panels(const T* a, int64_t size, const T* w, int64_t panel_step, const T* bias,
-                                 const Aside<T, NV>* aside, const Out& out) {
+template <typename T, int NV, int P, typename A, typename B, typename Out>
+RNNMEM_INLINE void row_of_panels(const A* a, int64_t size, const B* w, int64_t panel_step, const T* bias,
+                                 const Aside<T, NV, A, B>* aside, const Out& out) {
+  using F = Factors<A, B>;
   Vec<T> acc[P][1][NV];
   for (int p = 0; p < P; ++p)
     for (int v = 0; v < NV; ++v) acc[p][0][v] = load(bias + (p * NV + v) * lanes<T>);
-  const T* panel[P];
+  const B* panel[P];
   for (int p = 0; p < P; ++p) panel[p] = w + p * panel_step;
   int64_t k = 0;
-  const auto add = [&]() __attribute__((always_inline)) {
-    const Vec<T> x = broadcast(a[k++]);
+  const auto add = [&](int numbers) __attribute__((always_inline)) {
     for (int p = 0; p < P; ++p) {
-      for (int v = 0; v < NV; ++v) acc[p][0][v] += x * load(panel[p] + v * lanes<T>);
+      for (int i = 0; i < numbers; ++i)
+        for (int v = 0; v < NV; ++v)
+          acc[p][0][v] = F::product(a[k + i], F::column(panel[p] + v * lanes<T>, i), acc[p][0][v]);
       panel[p] += NV * lanes<T>;
     }
+    k += numbers;
   };
   if (aside) {
-    const Aside<T, NV> piece = *aside;
-    Vec<T> other[Aside<T, NV>::rows];
+    const Aside<T, NV, A, B> piece = *aside;
+    Vec<T> other[Aside<T, NV, A, B>::rows];
     piece.begin(other);
-    for (int64_t i = 0; i < piece.size; ++i) {
-      for (int64_t n = 0; n < kAsideEvery; ++n) add();
-      piece.add(other, i);
+    for (int64_t element = 0; element < piece.size / F::each; ++element) {
+      for (int64_t n = 0; n < kAsideEvery; ++n) add(F::each);
+      piece.add(other, element);
     }
     piece.end(other);
   }
-  while (k < size) add();
+  while (k + F::each <= size) add(F::each);
+  if (k < size) add(1);
   for (int p = 0; p < P; ++p) out.take(acc[p], 0, p);
 }
 
@@ -168,12 +186,12 @@ struct AddWide {
 };
 
 // Some panels of a packed matrix: their columns of out [count, all panels * NV * W] = a w + bias.
-template <typename T, int NV>
-void product(const Rows<T>& a, const T* weight, const T* bias, Range panels, T* out, int64_t out_step) {
-  constexpr int64_t columns = NV * lanes<T>;
+template <typename T, int NV, typename A, typename B>
+void product(const Rows<A>& a, const B* weight, const T* bias, Range panels, T* out, int64_t out_step) {
+  constexpr int64_t columns = NV * lanes<T>, each = Factors<A, B>::each;
   for (int64_t p = panels.first; p < panels.last; ++p) {
     const WriteRows<T> write{out + p * columns, out_step};
-    const Columns<T> w{weight + p * a.parts * a.size * columns, columns};
+    const Columns<B> w{weight + p * a.parts * ((a.size + each - 1) / each) * columns, columns};
     panel_product<T, NV>(a, w, bias + p * columns, write);
   }
 }

@@ -24,6 +24,7 @@ const Isa isa_avx2 = {"avx2",
                       RNNMEM_VECTOR_BYTES,
                       Kernels<float, AllUnits>::table,
                       Kernels<double, AllUnits>::table,
+                      HalfKernels<AllUnits>::table,
                       moments_kernel<float>,
                       moments_kernel<double>};
 

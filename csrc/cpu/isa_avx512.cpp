@@ -25,6 +25,7 @@ const Isa isa_avx512 = {"avx512",
                         RNNMEM_VECTOR_BYTES,
                         Kernels<float, AllUnits>::table,
                         Kernels<double, AllUnits>::table,
+                        HalfKernels<AllUnits>::table,
                         moments_kernel<float>,
                         moments_kernel<double>};
 

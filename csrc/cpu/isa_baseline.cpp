@@ -21,6 +21,7 @@ const Isa isa_baseline = {RNNMEM_ISA_NAME,
                           RNNMEM_VECTOR_BYTES,
                           Kernels<float, AllUnits>::table,
                           Kernels<double, AllUnits>::table,
+                          HalfKernels<AllUnits>::table,
                           moments_kernel<float>,
                           moments_kernel<double>};
 

@@ -16,11 +16,11 @@
 namespace rnnmem {
 inline namespace RNNMEM_ISA {
 
-template <typename T, typename Unit, typename Sink, typename To>
-void scan_kernel(const Scan<T>& scan, const To& to, const Share& share) {
+template <typename T, typename Unit, typename Sink, typename To, typename W = T, typename X = T>
+void scan_kernel(const Scan<T, W, X>& scan, const To& to, const Share& share) {
   Place place(share);
   try {
-    Loop<T, Unit>(scan, place).template run<Sink>(to, share.streams);
+    Loop<T, Unit, W, X>(scan, place).template run<Sink>(to, share.streams);
   } catch (...) {  // out of memory
     place.leave();
     throw;
@@ -62,6 +62,28 @@ struct Kernels<T, UnitTable<Units...>> {
        scan_kernel<T, Units, ProjectSink<T>, Project<T>>, pull_kernel<T, Units>, few_kernel<T, Units>,
        gate_rows_kernel<T, Units>}...};
 };
+
+template <typename Table>
+struct HalfKernels;
+
+template <typename... Units>
+struct HalfKernels<UnitTable<Units...>> {
+  static constexpr HalfWeights table[] = {
+      {scan_kernel<float, Units, StoreSink<float>, Store<float>, Pair>,
+       scan_kernel<float, Units, ProjectSink<float>, Project<float>, Pair>,
+       few_kernel<float, Units, Half>}...};
+};
+
+#if RNNMEM_PAIR_PRODUCTS
+template <typename Table>
+struct PairsKernels;
+
+template <typename... Units>
+struct PairsKernels<UnitTable<Units...>> {
+  static constexpr PairsKernel table[] = {
+      scan_kernel<float, Units, StoreSink<float, Half>, Store<float, Half>, Pair, Pair>...};
+};
+#endif
 
 }  // namespace RNNMEM_ISA
 }  // namespace rnnmem

@@ -2,6 +2,8 @@
 // instruction set, in float and double.
 #pragma once
 
+#include "job.h"
+
 #define RNNMEM_INLINE inline __attribute__((always_inline))
 
 namespace rnnmem {
@@ -33,6 +35,55 @@ template <typename T>
 RNNMEM_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
+
+// The numbers of pairs, apart: the first of each, and the second.
+RNNMEM_INLINE Vec<float> first(Vec<Pair> pairs) {
+  return reinterpret_cast<Vec<float>>(pairs << 16);
+}
+RNNMEM_INLINE Vec<float> second(Vec<Pair> pairs) {
+  return reinterpret_cast<Vec<float>>(pairs & 0xffff0000u);
+}
+
+// How an element A of a row and elements B of columns make a product, summed in T: `each` numbers of the row
+// go with one element of a column, and `column` takes out the one for the i-th of them.
+template <typename A, typename B>
+struct Factors;
+
+template <typename T>
+struct Factors<T, T> {
+  static constexpr int each = 1;
+  static RNNMEM_INLINE Vec<T> column(const T* from, int) { return load(from); }
+  static RNNMEM_INLINE Vec<T> product(T a, Vec<T> column, Vec<T> sum) { return sum + broadcast(a) * column; }
+};
+
+// Bfloat16 is the upper half of a float: its product is that of floats, to the bit.
+template <>
+struct Factors<float, Pair> : Factors<float, float> {
+  static constexpr int each = 2;
+  static RNNMEM_INLINE Vec<float> column(const Pair* from, int i) {
+    return i ? second(load(from)) : first(load(from));
+  }
+};
+
+#if RNNMEM_PAIR_PRODUCTS
+// Both numbers at once, each product rounded to float on its way into the sum.
+template <>
+struct Factors<Pair, Pair> {
+  static constexpr int each = 1;
+  static RNNMEM_INLINE Vec<Pair> column(const Pair* from, int) { return load(from); }
+  static RNNMEM_INLINE Vec<float> product(Pair a, Vec<Pair> column, Vec<float> sum) {
+    return reinterpret_cast<Vec<float>>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum),
+                                                         reinterpret_cast<__m512bh>(broadcast(a)),
+                                                         reinterpret_cast<__m512bh>(column)));
+  }
+};
+
+// To bfloat16, the nearest or the even one of two.
+RNNMEM_INLINE void store(Half* to, Vec<float> v) {
+  const __m256bh rounded = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(v));
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+#endif
 
 // The sum over lanes, by halves, always in the same order.
 template <typename T, int Bytes>

@@ -17,7 +17,7 @@ class ProjectSink {
   static constexpr int64_t W = lanes<T>, kPanel = NV * W;
 
  public:
-  ProjectSink(const Scan<T>& scan, const Project<T>& to, int64_t rows, int64_t steps)
+  ProjectSink(const Extent& scan, const Project<T>& to, int64_t rows, int64_t steps)
       : scan_(scan),
         to_(to),
         columns_(Panels(smaller(to.maps, to.maps_per_group) * to.dimension, 1, W).padded_size()),
@@ -144,7 +144,7 @@ class ProjectSink {
     }
   }
 
-  const Scan<T>& scan_;
+  const Extent& scan_;
   const Project<T>& to_;
   const int64_t columns_, residual_step_;
   Buffer<T> recalled_, residual_;

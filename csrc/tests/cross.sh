@@ -8,7 +8,7 @@ out=../build/cross
 mkdir -p "$out"
 
 objects=()
-for source in tests/driver.cpp scratch.cpp cpu/isa_*.cpp; do
+for source in tests/*.cpp scratch.cpp cpu/isa_*.cpp; do
   objects+=("$out/$(basename "$source" .cpp).o")
   level=$([[ $source == tests/* ]] && echo -O1 || echo -O3)
   "$compiler" -c "$level" -std=c++20 -fvisibility=hidden -Wall -Werror -I. "$source" -o "${objects[-1]}"

@@ -1,46 +1,13 @@
 // Every kernel table entry against a naive scalar loop, without torch: for sanitizers and other
 // architectures. Every buffer is exactly as large as the kernels may touch. Threads are std::thread: a team
 // of two for each group of streams, and one of the two makes two shares of three.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
-#include <thread>
-#include <vector>
-
-#include "dispatch.h"
-#include "pack.h"
+#include "trying.h"
 
 using namespace rnnmem;
 
 namespace {
 
 enum class Input { kRows, kTokens, kGateTable };
-
-struct Shape {
-  int64_t H, I, B, T, L, d, R;
-};
-
-double random_number() {
-  static uint64_t state = 88172645463325252u;
-  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-  return static_cast<double>(state >> 11) / (uint64_t{1} << 52) - 1;
-}
-
-template <typename T>
-std::vector<T> random_vector(int64_t size, double scale = 1) {
-  std::vector<T> v(size);
-  for (T& x : v) x = static_cast<T>(scale * random_number());
-  return v;
-}
-
-std::vector<int64_t> random_integers(int64_t size, int64_t least, int64_t most) {
-  std::vector<int64_t> v(size);
-  for (int64_t& x : v) x = least + static_cast<int64_t>((random_number() + 1) / 2 * (most - least + 1));
-  return v;
-}
 
 constexpr int64_t kTokens = 11, kHistory = 5, kEvery = 2, kStep = 3;
 
@@ -188,14 +155,6 @@ std::vector<double> naive_gradient(Problem<T> p, Input input, int64_t every) {
 }
 
 template <typename T>
-std::vector<T> packed(const T* weight, int64_t size, int64_t gates, int64_t columns, int64_t lanes) {
-  const Panels panels(size, gates, lanes);
-  std::vector<T> to(panels.row() * columns);
-  pack_panels(weight, gates, columns, panels, to.data());
-  return to;
-}
-
-template <typename T>
 Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
   const auto [H, I, B, steps, L, d, R] = p.n;
   const int64_t lanes = isa.vector_bytes / sizeof(T), row = Panels(H, p.G, lanes).row();
@@ -229,15 +188,12 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
               {},
               {}};
   std::vector<double> sums(groups * L * d * d);
-  Scan<T> scan{ih.data(),
-               bias_ih.data(),
+  Scan<T> scan{{steps, B, I, H, p.full, size},
+               ih.data(),
                hh.data(),
+               bias_ih.data(),
                bias_hh.data(),
                p.leak,
-               steps,
-               B,
-               I,
-               H,
                p.rows.data(),
                nullptr,
                B * I,
@@ -245,9 +201,7 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
                I,
                reinterpret_cast<const bool*>(p.reset.data()),
                p.state.data(),
-               a.last.data(),
-               p.full,
-               size};
+               a.last.data()};
   if (input != Input::kRows) {
     scan.inputs = p.embedding.data(), scan.tokens = p.tokens.data(), scan.time_stride = B,
     scan.stream_stride = 1;
@@ -277,20 +231,6 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
                            a.distance.data(),
                            sums.data(),
                            a.coordinates.data()};
-  const auto in_teams = [&](auto kernel, const auto& of, const auto& to) {
-    std::vector<Team::Member> member(3 * groups + 1);
-    std::vector<Team> team;
-    for (int64_t n = 0; n < groups; ++n) team.push_back({3, member.data() + 3 * n});
-    std::vector<std::thread> running;
-    for (int64_t n = 0; threads && n < groups; ++n)
-      for (const Range members : {Range{0, 1}, Range{1, 3}})
-        running.emplace_back([&, n, members] {
-          kernel(of, to, {{n * size, std::min(n * size + size, B)}, team[n], members});
-        });
-    for (std::thread& each : running) each.join();
-    Team alone{1, member.data() + 3 * groups};
-    if (!threads) kernel(of, to, {{0, B}, alone, {0, 1}});
-  };
   const auto streams = [&](auto kernel, const auto& of, const auto& to) {
     std::vector<std::thread> running;
     for (int64_t first = 0; threads && first < B; first += size)
@@ -298,8 +238,8 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
     for (std::thread& each : running) each.join();
     if (!threads) kernel(of, to, 0, B);
   };
-  in_teams(unit.store, scan, store);
-  in_teams(unit.project, scan, project);
+  in_teams(unit.store, scan, store, size, threads);
+  in_teams(unit.project, scan, project, size, threads);
 
   // The way back: hh transposed, each gate's rows padded, over states of a run without resets.
   const Panels one_gate(H, 1, lanes);
@@ -310,21 +250,16 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
   std::vector<T> last(p.state.size());
   Scan<T> whole = scan;
   whole.reset = nullptr, whole.full = true, whole.last_state = last.data();
-  in_teams(unit.store, whole, Store<T>{states.data()});
+  in_teams(unit.store, whole, Store<T>{states.data()}, size, threads);
   if (input == Input::kRows && p.leak == 1) {
     std::vector<T> output(steps * B * H, nan), after(p.state.size(), nan);
     const int64_t part = B * H;
-    unit.few({p.ih.data(),
+    unit.few({{steps, B, I, H, B * I, I},
+              p.ih.data(),
               p.hh.data(),
               p.bias_ih.data(),
               p.bias_hh.data(),
-              steps,
-              B,
-              I,
-              H,
               p.rows.data(),
-              B * I,
-              I,
               {p.state.data(), p.S == 2 ? p.state.data() + part : nullptr},
               {after.data(), p.S == 2 ? after.data() + part : nullptr},
               output.data()});
@@ -343,25 +278,6 @@ Answer<T> run(const Problem<T>& p, const Isa& isa, Input input, bool threads) {
         a.moment[l * d * d + i] += sums[((g * L + l) * d + least) * d + most];
       }
   return a;
-}
-
-int failures = 0, comparisons = 0;
-
-template <typename A, typename B>
-void compare(const char* what, const std::string& where, const std::vector<A>& got,
-             const std::vector<B>& wanted, double tolerance) {
-  double scale = 1, worst = 0;
-  for (B x : wanted) scale = std::fmax(scale, std::fabs(x));
-  bool same = got.size() == wanted.size();
-  for (size_t i = 0; same && i < got.size(); ++i) {
-    const double error = std::fabs(got[i] - wanted[i]) / scale;
-    worst = std::fmax(worst, error);
-    same = error <= tolerance;  // not so for NaN
-  }
-  ++comparisons;
-  if (same) return;
-  ++failures;
-  std::printf("%s: %s differ by %g\n", where.c_str(), what, worst);
 }
 
 // Those of every so many hidden units.
@@ -423,67 +339,6 @@ void try_everything(const Shape& n) {
       }
 }
 
-// Second moments against sums of one product after the other.
-template <typename T>
-void try_moments(int64_t rows, int64_t piece, int64_t pieces, int64_t d, int64_t maps) {
-  const int64_t F = piece * pieces, reach = 4;
-  const auto left = random_vector<T>((rows + reach) * piece), right = random_vector<T>((rows + reach) * d);
-  const auto row = random_integers(rows, 0, rows - 1), left_at = random_integers(pieces, 0, reach),
-             right_at = random_integers(maps, 0, reach);
-  const auto left_pilot = random_vector<double>(F), right_pilot = random_vector<double>(maps * d);
-  const auto h = [&](int64_t r, int64_t f) {
-    return left[(row[r] + left_at[f / piece]) * piece + f % piece] - left_pilot[f];
-  };
-  const auto e = [&](int64_t r, int64_t map, int64_t j) {
-    return right[(row[r] + right_at[map]) * d + j] - right_pilot[map * d + j];
-  };
-  struct {
-    std::vector<double> sum, square, target, cross;
-  } wanted{std::vector<double>(F), std::vector<double>(F * F), std::vector<double>(maps * d),
-           std::vector<double>(maps * F * d)};
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t f = 0; f < F; ++f) wanted.sum[f] += h(r, f);
-    for (int64_t i = 0; i < F * F; ++i)
-      if (i / F <= i % F) wanted.square[i] += h(r, i / F) * h(r, i % F);
-    for (int64_t i = 0; i < maps * d; ++i) wanted.target[i] += e(r, i / d, i % d);
-    for (int64_t i = 0; i < maps * F * d; ++i) wanted.cross[i] += h(r, i / d % F) * e(r, i / d / F, i % d);
-  }
-  for (const Isa* isa : kIsas) {
-    if (!isa->runs_here()) continue;
-    const std::string where = std::string(isa->name) + (sizeof(T) == 4 ? " float" : " double") + " rows " +
-                              std::to_string(rows) + " F " + std::to_string(F) + " d " + std::to_string(d);
-    auto found = wanted;
-    for (auto* sums : {&found.sum, &found.square, &found.target, &found.cross})
-      std::fill(sums->begin(), sums->end(), 0.);
-    const Moments<T> of{left.data(),
-                        right.data(),
-                        row.data(),
-                        left_at.data(),
-                        right_at.data(),
-                        rows,
-                        piece,
-                        pieces,
-                        d,
-                        maps,
-                        left_pilot.data(),
-                        right_pilot.data(),
-                        found.sum.data(),
-                        found.square.data(),
-                        found.target.data(),
-                        found.cross.data()};
-    std::vector<std::thread> running;  // in threads of 5 shares
-    for (int64_t first = 0; first < kMomentShares; first += 5)
-      running.emplace_back(moments_of<T>(*isa), std::cref(of), first, std::min(first + 5, kMomentShares));
-    for (std::thread& each : running) each.join();
-    for (int64_t i = 0; i < F * F; ++i)
-      if (i / F > i % F) found.square[i] = 0;  // of no use
-    compare("sums of moments", where, found.sum, wanted.sum, 1e-12);
-    compare("squares", where, found.square, wanted.square, 1e-12);
-    compare("sums of targets", where, found.target, wanted.target, 1e-12);
-    compare("products", where, found.cross, wanted.cross, sizeof(T) == 4 ? 1e-5 : 1e-12);
-  }
-}
-
 }  // namespace
 
 int main() {
@@ -496,11 +351,8 @@ int main() {
     try_everything<float>(shape);
     try_everything<double>(shape);
   }
-  const int64_t moments[][5] = {{1, 1, 1, 1, 1}, {70, 3, 5, 33, 4}, {64, 40, 1, 2, 17}, {9, 1, 37, 3, 0}};
-  for (const auto& [rows, piece, pieces, d, maps] : moments) {
-    try_moments<float>(rows, piece, pieces, d, maps);
-    try_moments<double>(rows, piece, pieces, d, maps);
-  }
+  try_moments();
+  try_half();
   std::printf("%d comparisons, %d failures\n", comparisons, failures);
   return failures || !comparisons;
 }

@@ -8,7 +8,7 @@ mkdir -p "$out"
 build() { # name, flags...
   local name=$1 objects=() jobs=()
   shift
-  for source in tests/driver.cpp scratch.cpp cpu/isa_*.cpp; do
+  for source in tests/*.cpp scratch.cpp cpu/isa_*.cpp; do
     objects+=("$out/$name-$(basename "$source" .cpp).o")
     "${CXX:-c++}" -c -O1 -g -DRNNMEM_SCRATCH_KEPT=0 -fno-omit-frame-pointer -std=c++20 -Wall "$@" -I. "$source" -o "${objects[-1]}" &
     jobs+=($!)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,11 @@ class Weights:
     bias_ih: Tensor
     bias_hh: Tensor
     leak: float = 1.0
+
+    def rounded(self) -> Weights:
+        """The same with its matrices at numbers that bfloat16 has."""
+        ih, hh = (each.bfloat16().to(each.dtype) for each in (self.ih, self.hh))
+        return replace(self, ih=ih, hh=hh)
 
     @property
     def input_size(self) -> int:

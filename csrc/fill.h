@@ -78,9 +78,10 @@ const UnitKernels<T>& fill_scan(Scan<T, W>& scan, const Isa& isa, const string& 
   const auto fits = [](const Tensor& packed, int64_t size) {
     return packed.dim() == 5 && packed.size(2) == elements<W>(size);
   };
-  check(fits(x.layer.hh, scan.hidden_size), "state: expected the hidden size of hh, got ", scan.hidden_size);
+  check(fits(x.layer.hh, scan.hidden_size), "state: expected the hidden size of hh: that does not fit ",
+        scan.hidden_size);
   check(!x.layer.ih || fits(*x.layer.ih, scan.input_size), x.table ? "table" : "inputs",
-        ": expected the input size of ih, got ", scan.input_size);
+        ": expected the input size of ih: that does not fit ", scan.input_size);
   const UnitKernels<T>& unit = fill_layer(scan, isa, unit_name, x.layer);
   const ScalarType dtype = Dtype<T>::type;
   scan.leak = static_cast<T>(leak);

@@ -15,30 +15,26 @@ or with 80 % of its floor, unless it is of a single step.
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+import page
 import torch
+from floor import GATES, ceilings, floor
 from torch import nn
 
 import rnnmem
 
 BENCH = Path(__file__).resolve().parent
-PAGE = BENCH.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- forward: begin -->", "<!-- forward: end -->"
 PROCESSES, ROUNDS, CHECKED = 5, 7, 200
 SECONDS = 0.03  # of a run of torch.nn, roughly
 AGREE = 1e-5
 ENOUGH = 0.8  # of the floor
-QUIET = 0.5  # load above which a run is called disturbed
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # Peer time over ours: torch.nn, ONNX Runtime.
 ONE = {
     ("RNN", 64): (15, 4), ("RNN", 128): (6, 3), ("RNN", 256): (3.5, 2.2),
@@ -69,12 +65,8 @@ class Row:
 
     def floor(self, ceilings):
         """Seconds a step that the machine cannot do without."""
-        gates, h = GATES[self.unit], self.hidden
-        operations = 4 * gates * h * h * self.streams / (ceilings["fma"] * self.threads)
-        share = gates * h * h * 4 / self.threads
-        levels = [(int(size) * 1024, rate) for size, rate in ceilings["read"].items()]
-        rate = next((rate for size, rate in levels if size >= share), levels[-1][1])
-        return max(operations, share / rate)
+        weights = GATES[self.unit] * self.hidden**2
+        return floor(ceilings, 4 * weights * self.streams, 4 * weights, self.threads).seconds
 
 
 def rows():
@@ -86,15 +78,6 @@ def rows():
             found += [Row(unit, hidden, 16, threads, wanted) for hidden in (128, 256, 512)]
     found.append(Row("LSTM", 512, 1, 2, (1.15, 1.3)))
     return found + [Row(unit, 8, 1, 1, wanted, steps=1) for unit, wanted in TINY.items()]
-
-
-def ceilings():
-    """Of one core, from a program compiled for this machine."""
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "ceilings"
-        source = BENCH / "ceilings.cpp"
-        subprocess.run(["c++", "-O3", "-march=native", "-std=c++20", source, "-o", program], check=True)
-        return json.loads(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
 
 
 def onnx_session(module, unit, threads):
@@ -204,19 +187,6 @@ def table(results):
     return "\n".join(lines)
 
 
-def heading(about):
-    """What the table was measured on, and whether the machine had other work to do."""
-    load = about["load"]
-    quiet = "" if load <= QUIET else f": disturbed (above {QUIET}), and no verdict to rely on"
-    return f"{about['cpu']}, {about['isa']}, commit {about['commit']}, load {load} at the start{quiet}"
-
-
-def write_page(text):
-    """Puts the table between its marks in docs/performance.md."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -239,13 +209,12 @@ def main():
         ]
         found.append(judged(row, processes, ceiling))
         print(table({"rows": found[-1:]}).splitlines()[-1], flush=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", str(about["cpu"]).lower()).strip("-")
-    out = given.out or BENCH / "results" / f"forward-{slug}.json"
+    out = given.out or BENCH / "results" / f"forward-{page.slug(about)}.json"
     command = "python bench/forward.py" + f" --processes {given.processes}" * (given.processes != PROCESSES)
     results = {"command": command, "machine": about, "ceilings": ceiling, "rows": found}
     out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if given.out is None and chosen == rows() and given.processes == PROCESSES:
-        write_page(heading(about) + "\n\n" + table(results))
+        page.write(page.PERFORMANCE, "forward", page.heading(about) + "\n\n" + table(results))
 
 
 if __name__ == "__main__":

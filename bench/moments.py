@@ -11,9 +11,9 @@ import json
 import time
 from pathlib import Path
 
-import forward
 import machine
 import torch
+from floor import ceilings
 
 from rnnmem import ops
 from rnnmem.moment_sums import Factors, sum_moments
@@ -60,7 +60,7 @@ def main():
     results = {
         "command": "python bench/moments.py",
         "machine": machine.describe(1),
-        "fma_rate": forward.ceilings()["fma"],
+        "fma_rate": ceilings()["fma"],
         "seconds": whole,
         "seconds_by_torch": best(lambda: laid_out(of)),
         "rate_of_products": 2 * ROWS * FEATURES * TARGETS * DIMENSION / (whole - alone),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+import page
+
 RESULTS = Path(__file__).resolve().parent / "results"
 README = RESULTS.parent.parent / "README.md"
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 TARGETS = {"RNN": 1.3, "GRU": 1.3, "LSTM": 1.0}
 QUIET = 0.5  # load per core above which a timing is called disturbed
 
@@ -19,8 +19,7 @@ def keep(run: Path) -> None:
     rows = [case["extra_info"] for case in json.loads(run.read_text(encoding="utf-8"))["benchmarks"]]
     if not rows:
         return
-    slug = re.sub(r"[^a-z0-9]+", "-", str(rows[0]["cpu"]).lower()).strip("-")
-    out = RESULTS / f"job-{slug}.json"
+    out = RESULTS / f"job-{page.slug(rows[0])}.json"
     out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
@@ -46,17 +45,9 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def write_readme() -> None:
-    """Puts the table between its marks."""
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
     found = RESULTS / "bench.json"
     if found.exists():
         keep(found)
-    write_readme()
+    page.write(README, "bench", table())
     print(table())

@@ -33,7 +33,7 @@ class Floor:
 
 
 def ceilings() -> dict[str, Any]:
-    """Of one core: fused multiply-adds ("fma", operations a second) and bytes a second by KiB ("read")."""
+    """Of one core: "fma" and bfloat16 "pairs" (or None), operations a second; "read", bytes a second by KiB."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ceilings"
         subprocess.run(["c++", "-O3", "-march=native", "-std=c++20", SOURCE, "-o", program], check=True)
@@ -41,7 +41,9 @@ def ceilings() -> dict[str, Any]:
     return found
 
 
-def floor(ceiling: dict[str, Any], operations: float, weight_bytes: float, threads: int) -> Floor:
+def floor(
+    ceiling: dict[str, Any], operations: float, weight_bytes: float, threads: int, rate: str = "fma"
+) -> Floor:
     """The floor of a step that makes these operations and reads these weights once.
 
     Args:
@@ -49,8 +51,9 @@ def floor(ceiling: dict[str, Any], operations: float, weight_bytes: float, threa
         operations: floating-point operations of the matrix products.
         weight_bytes: the recurrent weights; each thread reads its share from the cache that holds it.
         threads: that share the work.
+        rate: of which instructions; "fma" where the machine has no others.
     """
     share = weight_bytes / threads
     levels = [(int(size) * 1024, rate) for size, rate in ceiling["read"].items()]
-    rate = next((rate for size, rate in levels if size >= share), levels[-1][1])
-    return Floor(operations / (ceiling["fma"] * threads), share / rate)
+    read = next((found for size, found in levels if size >= share), levels[-1][1])
+    return Floor(operations / ((ceiling[rate] or ceiling["fma"]) * threads), share / read)

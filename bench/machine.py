@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -24,6 +25,15 @@ def cpu_name() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+@cache
+def flags() -> frozenset[str]:
+    """What the CPU says it can do, in the kernel's words; none where it has other words for it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
 
 
 def gemm_rate(threads: int) -> float:

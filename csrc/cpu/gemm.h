@@ -71,7 +71,10 @@ template <typename T, int NV, typename A, typename B, typename Out>
 RNNMEM_INLINE void panel_product(const Rows<A>& a, Columns<B> w, const T* bias, const Out& out) {
   constexpr int full = tile_rows<NV>;
   int64_t row = 0;
-  for (; a.count - row >= full; row += full) one_tile<full, T, NV>(a, row, w, bias, out);
+  // Eight rows go as four and four, not as six and two: two leave too few sums in flight.
+  constexpr int64_t halved = full == 6 ? 8 : 0;
+  for (; a.count - row >= full && a.count - row != halved; row += full)
+    one_tile<full, T, NV>(a, row, w, bias, out);
   if constexpr (full > 4)
     for (; a.count - row >= 4; row += 4) one_tile<4, T, NV>(a, row, w, bias, out);
   for (; a.count - row >= 2; row += 2) one_tile<2, T, NV>(a, row, w, bias, out);

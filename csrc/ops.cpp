@@ -21,7 +21,18 @@ namespace {
 // bounds what the sums may take, by fewer and larger groups.
 constexpr int64_t kMomentBytes = int64_t{64} << 20;
 
-const Isa& isa_named(const string& name) {
+// The words of an argument, which is given away: torch's own conversion leaks a string a call.
+string taken(StringHandle words) {
+  size_t length = 0;
+  const char* at = nullptr;
+  check(!torch_string_length(words, &length) && !torch_string_c_str(words, &at), "expected a string");
+  const string copy(at, length);
+  torch_delete_string(words);
+  return copy;
+}
+
+const Isa& isa_named(StringHandle words) {
+  const string name = taken(words);
   const Isa* isa = find_isa(name.c_str());
   check(isa, "isa: expected one that this machine runs, got ", name);
   return *isa;
@@ -45,8 +56,8 @@ auto with_weights(const Tensor& bias, const Tensor& weight, Body body) {
   });
 }
 
-Tensor pack(const Tensor& weight, int64_t gates, string isa_name) {
-  const Isa& isa = isa_named(isa_name);
+Tensor pack(const Tensor& weight, int64_t gates, StringHandle isa_words) {
+  const Isa& isa = isa_named(isa_words);
   check(weight.dim() == 3, "weight: expected rank 3, got ", weight.dim());
   check(gates >= 1 && weight.size(1) % gates == 0, "gates: expected a divisor of ", weight.size(1), ", got ",
         gates);
@@ -64,9 +75,10 @@ Tensor pack(const Tensor& weight, int64_t gates, string isa_name) {
   return weight.scalar_type() == ScalarType::Int ? packed_of(Pair{}) : with_dtype(weight, packed_of);
 }
 
-Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const Tensor& ih,
+Tensor gate_rows(StringHandle unit_words, StringHandle isa_words, const Tensor& inputs, const Tensor& ih,
                  const Tensor& bias_ih, const Tensor& hh, const Tensor& bias_hh) {
-  const Isa& isa = isa_named(isa_name);
+  const string unit_name = taken(unit_words);
+  const Isa& isa = isa_named(isa_words);
   return with_dtype(hh, [&](auto zero) {
     using T = decltype(zero);
     Scan<T> scan{};
@@ -88,11 +100,12 @@ Tensor gate_rows(string unit_name, string isa_name, const Tensor& inputs, const 
   });
 }
 
-std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor& inputs,
+std::tuple<Tensor, Tensor> store(StringHandle unit_words, StringHandle isa_words, const Tensor& inputs,
                                  optional<Tensor> table, optional<Tensor> ih, const Tensor& bias_ih,
                                  const Tensor& hh, const Tensor& bias_hh, double leak, const Tensor& state,
                                  optional<Tensor> reset, bool full) {
-  const Isa& isa = isa_named(isa_name);
+  const string unit_name = taken(unit_words);
+  const Isa& isa = isa_named(isa_words);
   return with_weights(bias_hh, hh, [&](auto zero, auto weight) {
     using T = decltype(zero);
     Scan<T, decltype(weight)> scan{};
@@ -107,9 +120,10 @@ std::tuple<Tensor, Tensor> store(string unit_name, string isa_name, const Tensor
 }
 
 // The last state's parts have a dimension more, as torch.nn's have; a unit of one part has an empty second.
-std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs, optional<Tensor> h,
+std::tuple<Tensor, Tensor, Tensor> layer(StringHandle unit_words, const Tensor& inputs, optional<Tensor> h,
                                          optional<Tensor> c, const Tensor& ih, const Tensor& hh,
                                          optional<Tensor> bias_ih, optional<Tensor> bias_hh, bool half) {
+  const string unit_name = taken(unit_words);
   const Isa& isa = best_isa();
   const auto layer_of = [&](auto given, auto computed) {
     using E = decltype(given);
@@ -129,13 +143,14 @@ std::tuple<Tensor, Tensor, Tensor> layer(string unit_name, const Tensor& inputs,
              : with_dtype(hh, [&](auto zero) { return layer_of(zero, zero); });
 }
 
-std::tuple<Tensor, Tensor, Tensor> pull(string unit_name, string isa_name, const Tensor& inputs,
+std::tuple<Tensor, Tensor, Tensor> pull(StringHandle unit_words, StringHandle isa_words, const Tensor& inputs,
                                         optional<Tensor> table, optional<Tensor> ih, const Tensor& bias_ih,
                                         const Tensor& hh, const Tensor& bias_hh, double leak,
                                         const Tensor& state, optional<Tensor> reset, bool full,
                                         const Tensor& back, const Tensor& states, const Tensor& gradient,
                                         optional<Tensor> above, bool sides) {
-  const Isa& isa = isa_named(isa_name);
+  const string unit_name = taken(unit_words);
+  const Isa& isa = isa_named(isa_words);
   check(!reset, "reset: expected none on the way back");
   return with_dtype(hh, [&](auto zero) {
     using T = decltype(zero);
@@ -168,8 +183,8 @@ void mirror(double* square, int64_t size) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> moments(const Tensor& left, const Tensor& left_at,
                                                    const Tensor& right, const Tensor& right_at,
                                                    const Tensor& row, const Tensor& left_pilot,
-                                                   const Tensor& right_pilot, string isa_name) {
-  const Isa& isa = isa_named(isa_name);
+                                                   const Tensor& right_pilot, StringHandle isa_words) {
+  const Isa& isa = isa_named(isa_words);
   return with_dtype(left, [&](auto zero) {
     using T = decltype(zero);
     Moments<T> of{};
@@ -199,12 +214,14 @@ void reduce_moments(const double* sums, int64_t groups, int64_t maps, int64_t d,
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> project(
-    string unit_name, string isa_name, const Tensor& inputs, optional<Tensor> table, optional<Tensor> ih,
-    const Tensor& bias_ih, const Tensor& hh, const Tensor& bias_hh, double leak, const Tensor& state,
-    optional<Tensor> reset, bool full, const Tensor& maps, const Tensor& map_bias, const Tensor& targets,
-    const Tensor& buffer, const Tensor& lag, const Tensor& age, const Tensor& min_age, int64_t step,
-    int64_t moment_every, const Tensor& directions, int64_t coordinate_maps, int64_t coordinate_every) {
-  const Isa& isa = isa_named(isa_name);
+    StringHandle unit_words, StringHandle isa_words, const Tensor& inputs, optional<Tensor> table,
+    optional<Tensor> ih, const Tensor& bias_ih, const Tensor& hh, const Tensor& bias_hh, double leak,
+    const Tensor& state, optional<Tensor> reset, bool full, const Tensor& maps, const Tensor& map_bias,
+    const Tensor& targets, const Tensor& buffer, const Tensor& lag, const Tensor& age, const Tensor& min_age,
+    int64_t step, int64_t moment_every, const Tensor& directions, int64_t coordinate_maps,
+    int64_t coordinate_every) {
+  const string unit_name = taken(unit_words);
+  const Isa& isa = isa_named(isa_words);
   return with_weights(bias_hh, hh, [&](auto zero, auto weight) {
     using T = decltype(zero);
     Scan<T, decltype(weight)> scan{};

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import threading
 import time
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +120,29 @@ def test_compiles_into_one_graph(name: str) -> None:
 
     compiled = torch.compile(doubled, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(chunk["inputs"]), doubled(chunk["inputs"]))
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_no_call_leaks() -> None:
+    """torch's own conversion of a string argument leaks one a call."""
+    scan = make_layer("gru", torch.float32)
+    arguments = scan._arguments(**make_chunk(scan.unit, torch.float32))
+    weights = [weight.contiguous() for weight in (scan.weights.ih, scan.weights.hh)]
+    layer = (arguments[2], None, None, *weights, scan.weights.bias_ih, scan.weights.bias_hh)
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            torch.ops.rnnmem.store(*arguments)
+            torch.ops.rnnmem.layer("gru", *layer)
+
+    call(2_000)
+    before = resident()
+    call(30_000)
+    assert resident() - before < 1 << 20  # 48 bytes a string would be 4 MB
 
 
 def test_releases_the_interpreter() -> None:

@@ -69,6 +69,7 @@ bench-full: env
 	$(WITH_NINJA) $(BIN)/python $(INSTALL) -e '.[bench]'
 	$(BIN)/python -m pytest bench --benchmark-json=bench/results/bench.json $(ARGS)
 	$(BIN)/python bench/table.py
+	$(BIN)/python bench/sweeps.py
 
 real: env
 	$(BIN)/python docs/examples/make_real.py $(ARGS)

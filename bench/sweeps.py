@@ -11,7 +11,8 @@ again.
 
 The floor is the larger of two times: the operations of the products (input side, recurrent side, projection)
 at the measured rate of multiply-adds, and the recurrent weights read once a step at the measured bandwidth of
-the cache that holds a thread's share of them. Recall maps are read once for many steps, and do not count.
+the cache that holds a thread's share of them. Recall maps are read once for many steps, and do not count. The
+rates are measured before each sweep.
 
     python bench/sweeps.py                          # about six minutes
     python bench/sweeps.py --sweeps H d --rounds 1  # some of them, nothing kept
@@ -186,14 +187,16 @@ def main() -> None:
     about = machine.describe(given.threads)
     out = RESULTS / f"sweeps-{page.slug(about)}.json"
     if not given.draw:
-        ceiling = ceilings()
-        found = {sweep: measure(sweep, given.threads, given.rounds, ceiling) for sweep in given.sweeps}
+        rates, found = {}, {}
+        for sweep in given.sweeps:
+            rates[sweep] = ceilings()  # anew each time: a shared machine's change within minutes
+            found[sweep] = measure(sweep, given.threads, given.rounds, rates[sweep])
         if given.sweeps != list(VALUES):
             return
         results = {
             "command": " ".join(["python", "bench/sweeps.py", *sys.argv[1:]]),
             "machine": about,
-            "ceilings": ceiling,
+            "ceilings": rates,
             "base": BASE,
             "base_of_T": LONG,
             "sweeps": found,

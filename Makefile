@@ -16,7 +16,7 @@ help:
 	@echo "make test      set up, then run the tests (ARGS='-k gru' to choose)"
 	@echo "make env       set up only: a virtual environment in $(VENV) with rnnmem built in place"
 	@echo "make lint      ruff, mypy and clang-format; make format mends what they can mend"
-	@echo "make bench     the timings behind the README's table; make bench-full for every case"
+	@echo "make bench     every target's timing, in a quarter of an hour; make bench-full for the sweeps as well"
 	@echo "make real      fetch the real inputs and rebuild the reports under docs/examples"
 	@echo "make sanitize  the kernel tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make verify    lint, cross-compile for aarch64, and source package to wheel to a new environment"
@@ -62,13 +62,12 @@ format: env
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 bench: env
-	$(BIN)/python -m pytest bench -m 'not full' --benchmark-json=bench/results/bench.json $(ARGS)
-	$(BIN)/python bench/table.py
-
-bench-full: env
 	$(WITH_NINJA) $(BIN)/python $(INSTALL) -e '.[bench]'
+	$(BIN)/python bench/forward.py
 	$(BIN)/python -m pytest bench --benchmark-json=bench/results/bench.json $(ARGS)
 	$(BIN)/python bench/table.py
+
+bench-full: bench
 	$(BIN)/python bench/sweeps.py
 
 real: env

@@ -1,23 +1,37 @@
-"""The job against torch.nn: ours and the peers take turns in one process, results compared first."""
+"""The job against torch.nn: ours and the peers take turns in one process, results compared first. And its
+memory: each program in processes of its own.
+"""
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import machine
 import pytest
 import torch
+from floor import ceilings
 from job import UNITS, best, check, flops, fused, make_job, naive
 
 ROUNDS = 3
+STEPS = 20_000
+MEMORY = Path(__file__).resolve().parent / "job_memory.py"
+
+
+@pytest.fixture(scope="module")
+def ceiling() -> dict[str, float]:
+    return ceilings()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("unit", list(UNITS))
-def test_job(benchmark, unit: str, threads: int) -> None:
+def test_job(benchmark, unit: str, threads: int, ceiling: dict[str, float]) -> None:
+    about = machine.describe(threads)
     torch.set_num_threads(threads)
-    job = make_job(unit)
+    job = make_job(unit, steps=STEPS)
     check(job)
     peers: dict[str, list[float]] = {"best": [], "naive": []}
 
@@ -29,15 +43,34 @@ def test_job(benchmark, unit: str, threads: int) -> None:
 
     benchmark.pedantic(fused, args=(job,), setup=peers_first, rounds=ROUNDS, warmup_rounds=1)
     ours = statistics.median(benchmark.stats.stats.data)
-    rate = machine.gemm_rate(threads)
+    floor = flops(job) / (ceiling["fma"] * threads)
     benchmark.extra_info.update(
-        machine.describe(threads),
+        about,
         case="job",
         unit=unit,
         shape="H=256, B=16, T=20,000, d=32, 24 lags",
         seconds=ours,
         best=statistics.median(peers["best"][1:]),
         naive=statistics.median(peers["naive"][1:]),
-        gemm_rate=rate,
-        share=flops(job) / rate / ours,
+        fma=ceiling["fma"],
+        floor=floor,
+        share=floor / ours,
     )
+
+
+def test_job_memory(benchmark) -> None:
+    """MiB over the idle process: of ours at lengths of one stream, of each program at 16 streams."""
+
+    def extra(program: str, batch: int, steps: int) -> float:
+        command = [sys.executable, str(MEMORY), program, "GRU", str(batch), str(steps)]
+        found = [float(subprocess.check_output(command, text=True)) for _ in range(ROUNDS)]
+        return round(statistics.median(found), 2)
+
+    def measure() -> dict[str, object]:
+        return {
+            "mib_by_steps": {steps: extra("fused", 1, steps) for steps in (10**4, 10**5, 10**6)},
+            "mib": {program: extra(program, 16, STEPS) for program in ("fused", "best", "naive")},
+        }
+
+    found = benchmark.pedantic(measure)
+    benchmark.extra_info.update(machine.describe(1), case="job memory", unit="GRU", **found)

@@ -33,7 +33,7 @@ class Floor:
 
 
 def ceilings() -> dict[str, Any]:
-    """Of one core: "fma" and bfloat16 "pairs" (or None), operations a second; "read", bytes a second by KiB."""
+    """Of one core, a second: operations "fma" and of bfloat16 "pairs" (or None), bytes "read" by KiB."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ceilings"
         subprocess.run(["c++", "-O3", "-march=native", "-std=c++20", SOURCE, "-o", program], check=True)

@@ -2,8 +2,8 @@
 
 Layers of H units read H numbers, without gradients; each row is a unit, H, a number of streams B and of
 threads, and what numbers are kept in. The programs take turns, their outputs are compared with torch.nn in
-float64 first, and each row is the median of 5 processes of 7 rounds (fewer with `--processes`). The threads of
-ONNX Runtime do not spin.
+float64 first, and each row is the median of 5 processes of 7 rounds (fewer with `--processes`). No thread of
+ONNX Runtime spins.
 
 The floor of a row is the larger of two times: its operations at the rate that a core reaches, and, for each
 step, the recurrent weights read at the bandwidth of the cache that holds a thread's share of them. Both are

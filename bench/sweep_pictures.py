@@ -78,7 +78,7 @@ def draw_memory(panel: Axes, rows: list[dict[str, Any]], base: dict[str, Any]) -
     sizes = [row["value"] for row in rows]
     a_step = 4 * base["batch"] * base["hidden"] / 2**20
     style: dict[str, Any] = {"linewidth": 1.6, "markersize": 4}
-    extra = [row["extra_kib"] / 1024 for row in rows]
+    extra = [row["extra_mib"] for row in rows]
     label = "peak of memory above the idle process"
     panel.plot(sizes, extra, color=NETWORKS[2], marker="^", label=label, **style)
     kept = [a_step * size for size in sizes]
@@ -125,7 +125,7 @@ def table(rows: list[dict[str, Any]], sweep: str) -> str:
     for row in rows:
         cells = [f"{row['value']:,}", f"{row['us']:,.2f}", f"{row['floor_us']:,.2f}"]
         cells += [f"{row['share_of_floor']:.0%}", BINDS[row["binds"]]]
-        cells += [f"{row['extra_kib'] / 1024:.1f}"] if memory else []
+        cells += [f"{row['extra_mib']:.1f}"] if memory else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -38,13 +37,13 @@ import sweep_pictures
 import torch
 from floor import GATES, Floor, ceilings, floor
 from job import CHUNK, LAGS, Job, check, flops, fused, make_job
+from job_memory import WARM, extra
 from tqdm import tqdm
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ROUNDS = 5
 OPERATIONS = 20e9  # of one timing, roughly: a fifth of a second
 INPUT_BYTES = 32 << 20  # kept of inputs; enough that they come from memory, as a user's do
-WARM = 100  # steps
 BASE = {"unit": "GRU", "hidden": 128, "batch": 16, "d": 32, "lags": LAGS}
 LONG = {"unit": "GRU", "hidden": 64, "batch": 1, "d": 8, "lags": LAGS}
 POWERS = tuple(2**i for i in range(9))
@@ -113,24 +112,14 @@ def take_turns(points: list[Point], rounds: int) -> list[list[float]]:
     return spent
 
 
-def resident(name: str) -> int:
-    """VmRSS or VmHWM of this process, in KiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1])
-
-
 def run_long(point: Point) -> dict[str, float]:
-    """Seconds a step, and the peak of memory over the idle process in KiB, in this process."""
+    """Seconds a step, and the peak of memory over the idle process in MiB, in this process."""
     job, steps = point.job(), point.value
     fused(job, steps=WARM)
-    idle = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak from here on
-    seconds = timed(job, steps)
-    extra = resident("VmHWM") - idle
+    seconds: list[float] = []
+    mib = extra(lambda: seconds.append(timed(job, steps)))
     calls = enough_steps(job) // steps
-    return {"seconds": seconds if calls < 1 else timed(job, steps, calls), "extra_kib": extra}
+    return {"seconds": seconds[0] if calls < 1 else timed(job, steps, calls), "extra_mib": mib}
 
 
 def alone(point: Point) -> dict[str, float]:
@@ -149,11 +138,11 @@ def measure(sweep: str, threads: int, rounds: int, ceiling: dict[str, Any]) -> l
         found = [[alone(point) for point in points] for _ in tqdm(range(rounds), desc="T", disable=None)]
         by_point = list(zip(*found, strict=True))
         spent = [[each["seconds"] for each in of] for of in by_point]
-        extras = [{"extra_kib": statistics.median(each["extra_kib"] for each in of)} for of in by_point]
+        extras = [{"extra_mib": statistics.median(each["extra_mib"] for each in of)} for of in by_point]
     else:
         spent = take_turns(points, rounds)
     rows = []
-    for point, seconds, extra in zip(points, spent, extras, strict=True):
+    for point, seconds, more in zip(points, spent, extras, strict=True):
         least, median = point.floor(ceiling), statistics.median(seconds)
         rows.append(
             {
@@ -163,7 +152,7 @@ def measure(sweep: str, threads: int, rounds: int, ceiling: dict[str, Any]) -> l
                 "floor_us": round(least.seconds * 1e6, 3),
                 "binds": least.binds,
                 "share_of_floor": round(least.seconds / median, 3),
-                **extra,
+                **more,
             }
         )
         print(sweep, rows[-1], flush=True)

@@ -143,15 +143,27 @@ class PackedWeights {
   template <typename G>
   void pack(const G* weight, int64_t columns, W* to) const {
     if constexpr (std::is_same_v<G, W>) {
-      pack_panels(weight, gates_, columns, panels_, to);
+      share_out(panels_.count(), columns * panels_.columns(), [&](int64_t first, int64_t last) {
+        pack_panels(weight, gates_, columns, panels_, {first, last}, to);
+      });
     } else {
       const int64_t rows = gates_ * panels_.size, size = elements<W>(columns);
       const Scratch pairs(rows * size * int64_t{sizeof(W)});
       W* const at = static_cast<W*>(pairs.get());
-      for (int64_t n = 0; n < rows; ++n) pair_up(weight + n * columns, columns, at + n * size);
-      pack_panels(at, gates_, size, panels_, to);
+      share_out(rows, columns, [&](int64_t first, int64_t last) {
+        for (int64_t n = first; n < last; ++n) pair_up(weight + n * columns, columns, at + n * size);
+      });
+      pack(at, size, to);
     }
   }
+
+  // Over threads, so many numbers to each at the least: a fork costs as much as tens of thousands.
+  template <typename Body>
+  static void share_out(int64_t count, int64_t numbers, const Body& body) {
+    constexpr int64_t least = 1 << 16;
+    torch::stable::parallel_for(0, count, (least + numbers - 1) / numbers, body);
+  }
+
   void pack_bias(const T* bias, T* to) const {
     if (bias)
       pack_panels(bias, gates_, 1, panels_, to);

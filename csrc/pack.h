@@ -6,12 +6,13 @@
 
 namespace rnnmem {
 
-// weight [G * H, K] to packed [panels, K, vectors, lanes], both contiguous.
+// Some panels of weight [G * H, K] to packed [all panels, K, vectors, lanes], both contiguous.
 template <typename T>
-void pack_panels(const T* weight, int64_t gates, int64_t columns, const Panels& p, T* packed) {
+void pack_panels(const T* weight, int64_t gates, int64_t columns, const Panels& p, Range panels, T* packed) {
   constexpr int64_t size = Block<T>::size;
   const int64_t step = p.columns(), whole = columns / size * size;
-  for (int64_t panel = 0; panel < p.count(); ++panel, packed += columns * step)
+  packed += panels.first * columns * step;
+  for (int64_t panel = panels.first; panel < panels.last; ++panel, packed += columns * step)
     for (int64_t v = 0; v < p.vectors; ++v) {
       const int64_t block = v / gates, gate = v % gates, unit = (panel * p.blocks + block) * p.lanes;
       for (int64_t lane = 0; lane < p.lanes; lane += size) {
@@ -26,6 +27,11 @@ void pack_panels(const T* weight, int64_t gates, int64_t columns, const Panels& 
           for (int64_t i = 0; i < size; ++i) to[k * step + i] = i < there ? from[i * columns + k] : T(0);
       }
     }
+}
+
+template <typename T>
+void pack_panels(const T* weight, int64_t gates, int64_t columns, const Panels& p, T* packed) {
+  pack_panels(weight, gates, columns, p, {0, p.count()}, packed);
 }
 
 }  // namespace rnnmem

@@ -68,6 +68,7 @@ bench: env
 	$(BIN)/python bench/table.py
 
 bench-full: bench
+	$(BIN)/python bench/around.py
 	$(BIN)/python bench/sweeps.py
 
 real: env

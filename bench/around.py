@@ -1,9 +1,8 @@
 """Do shapes around a row of the forward pass come as near to their floor as the row does?
 
-Each of H = 96, 120, 200, 320 and B = 1, 3, 16, 24 is held against the row of `forward.py` that is nearest (H of
-128 or 256, B of 1 or 16): its share of its floor should be within 25 % of the row's. All layers of a unit take
-turns, float32; what is stated is the best of the rounds, since every round of a shared machine can only be
-slower.
+Each of H = 96, 120, 200, 320 and B = 1, 3, 16, 24 is held against the row of `forward.py` that is nearest (H
+of 128 or 256, B of 1 or 16): its share of its floor should be within 25 % of the row's. All layers of a unit
+take turns, float32; what is stated is the best of the rounds, since a shared machine can only be slower.
 
     python bench/around.py     # a minute
 """

@@ -1,5 +1,5 @@
 """The job against torch.nn: ours and the peers take turns in one process, results compared first. And its
-memory: each program in processes of its own.
+memory: each program in a process of its own.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ MEMORY = Path(__file__).resolve().parent / "job_memory.py"
 
 
 @pytest.fixture(scope="module")
-def ceiling() -> dict[str, float]:
+def about() -> dict[str, object]:
+    """The machine before the first case: later, its load is our own."""
+    return machine.describe(1)
+
+
+@pytest.fixture(scope="module")
+def ceiling(about: dict[str, object]) -> dict[str, float]:
     return ceilings()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("unit", list(UNITS))
-def test_job(benchmark, unit: str, threads: int, ceiling: dict[str, float]) -> None:
-    about = machine.describe(threads)
+def test_job(benchmark, unit: str, threads: int, about: dict[str, object], ceiling: dict[str, float]) -> None:
     torch.set_num_threads(threads)
     job = make_job(unit, steps=STEPS)
     check(job)
@@ -46,6 +51,7 @@ def test_job(benchmark, unit: str, threads: int, ceiling: dict[str, float]) -> N
     floor = flops(job) / (ceiling["fma"] * threads)
     benchmark.extra_info.update(
         about,
+        threads=threads,
         case="job",
         unit=unit,
         shape="H=256, B=16, T=20,000, d=32, 24 lags",
@@ -58,13 +64,12 @@ def test_job(benchmark, unit: str, threads: int, ceiling: dict[str, float]) -> N
     )
 
 
-def test_job_memory(benchmark) -> None:
+def test_job_memory(benchmark, about: dict[str, object]) -> None:
     """MiB over the idle process: of ours at lengths of one stream, of each program at 16 streams."""
 
     def extra(program: str, batch: int, steps: int) -> float:
         command = [sys.executable, str(MEMORY), program, "GRU", str(batch), str(steps)]
-        found = [float(subprocess.check_output(command, text=True)) for _ in range(ROUNDS)]
-        return round(statistics.median(found), 2)
+        return round(float(subprocess.check_output(command, text=True)), 2)
 
     def measure() -> dict[str, object]:
         return {
@@ -73,4 +78,4 @@ def test_job_memory(benchmark) -> None:
         }
 
     found = benchmark.pedantic(measure)
-    benchmark.extra_info.update(machine.describe(1), case="job memory", unit="GRU", **found)
+    benchmark.extra_info.update(about, case="job memory", unit="GRU", **found)

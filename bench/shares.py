@@ -153,7 +153,10 @@ def measure(make, spent, work):
         "pass": total <= ALLOWED * plain,
         "parts_over_forward": {label: spent[label] / plain for label in PARTS},
         "rest_over_forward": (total - sum(spent.values())) / plain,
-        "work": {**{label: work[label] / total for label in WORK}, "all else": 1 - sum(work.values()) / total},
+        "work": {
+            **{label: work[label] / total for label in WORK},
+            "all else": 1 - sum(work.values()) / total,
+        },
         "work_pass": max(outside) <= total * THIRD,
     }
 

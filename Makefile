@@ -69,6 +69,7 @@ bench: env
 
 bench-full: bench
 	$(BIN)/python bench/around.py
+	$(BIN)/python bench/levels.py
 	$(BIN)/python bench/sweeps.py
 
 real: env

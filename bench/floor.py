@@ -32,11 +32,16 @@ class Floor:
         return "operations" if self.operations >= self.weights else "weights"
 
 
-def ceilings() -> dict[str, Any]:
-    """Of one core, a second: operations "fma" and of bfloat16 "pairs" (or None), bytes "read" by KiB."""
+def ceilings(*flags: str) -> dict[str, Any]:
+    """Of one core, a second: operations "fma" and of bfloat16 "pairs" (or None), bytes "read" by KiB.
+
+    Args:
+        flags: for the compiler, of which instructions there are; all of this machine's by default.
+    """
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ceilings"
-        subprocess.run(["c++", "-O3", "-march=native", "-std=c++20", SOURCE, "-o", program], check=True)
+        instructions = flags or ("-march=native",)
+        subprocess.run(["c++", "-O3", *instructions, "-std=c++20", SOURCE, "-o", program], check=True)
         found: dict[str, Any] = json.loads(subprocess.check_output([program], text=True))
     return found
 

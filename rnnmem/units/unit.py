@@ -28,7 +28,11 @@ class Weights:
     leak: float = 1.0
 
     def rounded(self) -> Weights:
-        """The same with its matrices at numbers that bfloat16 has."""
+        """What precision "medium" computes with.
+
+        Returns:
+            The same weights, both matrices rounded to numbers that bfloat16 has; the biases as they are.
+        """
         ih, hh = (each.bfloat16().to(each.dtype) for each in (self.ih, self.hh))
         return replace(self, ih=ih, hh=hh)
 

@@ -35,6 +35,7 @@ void fill_few(Few<E, E, E>& to, int64_t gates, int64_t state_parts, const LayerC
   to.streams = x.inputs.size(1);
   to.input_size = x.ih.size(1);
   to.hidden_size = x.hh.size(1);
+  check(to.input_size >= 1 && to.hidden_size >= 1, "weights: expected input and hidden size of at least 1");
   const int64_t rows = gates * to.hidden_size;
   check_tensor("ih", x.ih, dtype, {rows, to.input_size});
   check_tensor("hh", x.hh, dtype, {rows, to.hidden_size});

@@ -293,6 +293,15 @@ def test_weights_that_do_not_fit_raise() -> None:
             torch.ops.rnnmem.pack(torch.zeros(1, 9, 2), gates, scan.isa)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_layers_without_inputs_or_units_raise(dtype: torch.dtype) -> None:
+    for inputs, hidden in ((0, 4), (3, 0)):
+        given = torch.zeros(9, 2, inputs), torch.zeros(3 * hidden, inputs), torch.zeros(3 * hidden, hidden)
+        x, ih, hh = (each.to(dtype) for each in given)
+        with pytest.raises(RuntimeError, match="input and hidden size of at least 1"):
+            torch.ops.rnnmem.layer("gru", x, None, None, ih, hh, None, None)
+
+
 def test_empty_chunks() -> None:
     for name in NAMES:
         scan = make_layer(name, torch.float32)

@@ -1,8 +1,9 @@
 """Do shapes around a row of the forward pass come as near to their floor as the row does?
 
 Each of H = 96, 120, 200, 320 and B = 1, 3, 16, 24 is held against the row of `forward.py` that is nearest (H
-of 128 or 256, B of 1 or 16): its share of its floor should be within 25 % of the row's. All layers of a unit
-take turns, float32; what is stated is the best of the rounds, since a shared machine can only be slower.
+of 128 or 256, B of 1 or 16): its share of its floor should be within 25 % of the row's. Outputs are
+compared with float64 first, then all layers of a unit take turns, float32; what is stated is the best of the
+rounds, since a shared machine can only be slower.
 
     python bench/around.py     # a minute
 """
@@ -25,7 +26,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 ROUNDS, SECONDS, LEAST = 9, 0.01, 100  # of a timing, roughly; steps at the least
 ROWS = (128, 256), (1, 16)
 AROUND = (96, 120, 200, 320), (1, 3, 16, 24)
-WITHIN = 0.25
+WITHIN, AGREE = 0.25, 1e-5
 
 
 def percent(row: dict[str, Any]) -> str:
@@ -34,6 +35,14 @@ def percent(row: dict[str, Any]) -> str:
 
 def nearest(value: int, among: tuple[int, ...]) -> int:
     return min(among, key=lambda each: abs(each - value))
+
+
+@torch.no_grad()
+def check(layer: torch.nn.Module, unit: str, x: torch.Tensor) -> None:
+    """Against torch.nn in float64."""
+    exact = getattr(torch.nn, unit)(layer.input_size, layer.hidden_size).double()
+    exact.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x)[0].double(), exact(x.double())[0], rtol=0, atol=AGREE)
 
 
 @torch.no_grad()
@@ -46,7 +55,9 @@ def shares(unit: str, threads: int, ceiling: dict[str, Any]) -> dict[tuple[int, 
         weights = GATES[unit] * h * h
         least = floor(ceiling, 4 * weights * b, 4 * weights, threads).seconds
         steps = max(LEAST, int(SECONDS / least))
-        programs[h, b] = getattr(rnnmem.nn, unit)(h, h), torch.randn(steps, b, h), least * steps
+        layer, x = getattr(rnnmem.nn, unit)(h, h), torch.randn(steps, b, h)
+        check(layer, unit, x[:LEAST])
+        programs[h, b] = layer, x, least * steps
     for each in range(ROUNDS + 1):  # the first warms up
         for shape, (layer, x, _) in programs.items():
             begun = time.perf_counter()

@@ -83,7 +83,8 @@ class Row:
     threads: int
     wanted: tuple[tuple[str, float], ...]
     kind: str = ""
-    needs: str = ""  # of the CPU's flags; those after "-" it must not have
+    needs: str = ""  # a flag that the CPU must have
+    lacks: str = ""  # and one that it must not have
     steps: int | None = None  # None: as many as take a while
 
     @property
@@ -97,8 +98,7 @@ class Row:
 
     @property
     def runs_here(self):
-        has, lacks = (set(each.split()) for each in f"{self.needs}-".split("-")[:2])
-        return has <= machine.flags() and not lacks & machine.flags()
+        return self.needs in {"", *machine.flags()} and self.lacks not in machine.flags()
 
     def floor(self, ceilings):
         """Seconds a step that the machine cannot do without."""
@@ -124,8 +124,9 @@ def rows():
     for threads in (1, 2):
         for unit, wanted in PAIRS.items():
             for hidden in (128, 256, 512):
-                for ratio, needs in ((wanted, "avx512_bf16 -amx_bf16"), (TILES, "amx_bf16")):
-                    found.append(Row(unit, hidden, 16, threads, (("torch", ratio),), "bfloat16", needs))
+                shape = unit, hidden, 16, threads
+                found.append(Row(*shape, (("torch", wanted),), "bfloat16", "avx512_bf16", lacks="amx_bf16"))
+                found.append(Row(*shape, (("torch", TILES),), "bfloat16", "amx_bf16"))
     return found
 
 

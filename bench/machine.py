@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import time
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +13,6 @@ import torch
 import rnnmem
 from rnnmem.ops import isa_levels
 
-SIZE = 1024
-REPEATS = 20
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,18 +31,6 @@ def flags() -> frozenset[str]:
         if line.startswith("flags"):
             return frozenset(line.split(":", 1)[1].split())
     return frozenset()
-
-
-def gemm_rate(threads: int) -> float:
-    """Operations a second of torch's own float32 GEMM of 1,024 cubed: what shares refer to."""
-    torch.set_num_threads(threads)
-    a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
-    best = float("inf")
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * SIZE**3 / best
 
 
 def commit() -> str:
